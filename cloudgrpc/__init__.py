@@ -1,0 +1,15 @@
+"""CloudGrpc: a cloud drive on its own self-healing storage nodes.
+
+The house, from the roof down; imports point down only:
+
+    cli                     argv -> role; prints a failure, picks the exit code
+    servers | clients       roles that listen | roles that call, over the network only
+    services                one module per gRPC service: message -> action -> message
+    actions                 what the platform does: sign in, transfer, repair, collect
+    meta | chunks           what we know about files (SQL) | where their bytes live
+    core                    decisions without I/O, clock or randomness
+    rpc                     channels, servers, deadlines, message sizes, error <-> status
+    pb, config, errors      generated messages | settings | every error a user can meet
+"""
+
+__version__ = "0.1.0"

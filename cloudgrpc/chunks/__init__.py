@@ -1,0 +1,1 @@
+"""Where bytes live: one interface, several stores that compose."""

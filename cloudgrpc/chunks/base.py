@@ -1,0 +1,66 @@
+"""The one interface of everything that keeps chunks, and what a chunk is.
+
+A store of stores (replicated) and a store on a wire (remote) keep the same promises as a folder on a disk.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from cloudgrpc.errors import InvalidField
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHUNK_ID = re.compile(r"[0-9a-f]{32}\Z")
+CHECKSUM = re.compile(r"[0-9a-f]{64}\Z")
+
+
+@dataclass
+class Chunk:
+    """Bytes with the random id they are kept under and their BLAKE3 checksum in hex."""
+
+    chunk_id: str
+    data: bytes
+    checksum: str
+    # The message that carries this chunk to a node, made by the first remote store and shared by all replicas.
+    wire: bytes | None = field(default=None, repr=False, compare=False)
+
+
+class ChunkStore(Protocol):
+    """Keeps chunks by id. Ids are checked with `check_id` before anything else happens."""
+
+    @property
+    def name(self) -> str:
+        """What receipts call this store."""
+
+    async def put(self, chunk: Chunk) -> tuple[str, ...]:
+        """Keep the chunk; returns the names of the stores that hold it durably.
+
+        Putting the same chunk again changes nothing and is no error.
+        Raises: InvalidField, ChunkRefused (bytes do not match the checksum), DiskFull, DiskFailed, NodeUnavailable.
+        """
+
+    async def get(self, chunk_id: str) -> Chunk:
+        """The chunk, its bytes verified against its checksum.
+
+        Raises: InvalidField, ChunkMissing, ChunkCorrupt, DiskFailed, NodeUnavailable.
+        """
+
+    async def delete(self, chunk_ids: Sequence[str]) -> list[str]:
+        """Delete chunks; one that is not here counts as deleted. Returns the ids that are still here.
+
+        Raises: InvalidField, NodeUnavailable.
+        """
+
+    async def page(self, after: str, limit: int) -> list[str]:
+        """Up to `limit` ids of the chunks here, in order, greater than `after` ("" for the first page)."""
+
+
+def check_id(chunk_id: str) -> str:
+    """Raises: InvalidField unless this is an id; what is not an id never reaches a path."""
+    if not CHUNK_ID.match(chunk_id):
+        raise InvalidField(field="chunk_id", reason="must be 32 hexadecimal digits")
+    return chunk_id

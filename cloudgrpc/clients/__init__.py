@@ -1,0 +1,1 @@
+"""Roles that call the gateway, over the network only."""

@@ -1,0 +1,274 @@
+"""Settings: config.toml, over it the environment (and .env), over it flags -> frozen structs.
+
+Every key has its default and meaning here; config.toml repeats them for people, and a test holds the two together.
+All faults are told at once, each by the place it came from.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import msgspec
+from dotenv import dotenv_values
+from msgspec import Meta, Struct
+
+from cloudgrpc.errors import SettingsWrong
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[float, Meta(gt=0, le=100 * 365 * 86400)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Text = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+class Data(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where this machine keeps everything."""
+
+    folder: Text = "cloudgrpc-data"
+
+
+class Gateway(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the gateway listens, and where nodes and clients find it."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 50051
+    behind_proxy: bool = False
+    digest_key: str = ""
+
+
+class Database(Struct, frozen=True, forbid_unknown_fields=True):
+    """PostgreSQL when a host is given, else SQLite in the data folder."""
+
+    host: str = ""
+    port: Port = 5432
+    name: Text = "cloudgrpc"
+    user: Text = "cloudgrpc"
+    password: str = ""
+
+
+class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
+    """How gateway and nodes work together."""
+
+    secret: str = ""
+    allow_plaintext: bool = False
+    replication_factor: Annotated[int, Meta(ge=1, le=16)] = 2
+    write_quorum: Annotated[int, Meta(ge=1, le=16)] = 2
+    heartbeat_s: Seconds = 5
+    offline_after_s: Seconds = 15
+    node_timeout_s: Seconds = 10
+
+
+class Node(Struct, frozen=True, forbid_unknown_fields=True):
+    """A storage node's disk."""
+
+    disk_reserve_mb: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 256
+
+
+class Drive(Struct, frozen=True, forbid_unknown_fields=True):
+    """What accounts get, and how long a transfer may rest."""
+
+    new_account_mb: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1024
+    overcommit: Annotated[float, Meta(gt=0, le=1000)] = 4
+    upload_lease_s: Seconds = 600
+    silence_s: Seconds = 30
+
+
+class Upkeep(Struct, frozen=True, forbid_unknown_fields=True):
+    """The rounds that keep the cluster whole."""
+
+    round_s: Seconds = 5
+    repair_delay_s: Seconds = 300
+    repair_mib_s: Annotated[float, Meta(gt=0, le=100_000)] = 64
+    inventory_s: Seconds = 3600
+    grace_s: Seconds = 3 * 86400
+    upload_record_s: Seconds = 2 * 86400
+
+
+class Logging(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is told on stderr."""
+
+    level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    data: Data = Data()
+    gateway: Gateway = Gateway()
+    database: Database = Database()
+    cluster: Cluster = Cluster()
+    node: Node = Node()
+    drive: Drive = Drive()
+    upkeep: Upkeep = Upkeep()
+    logging: Logging = Logging()
+
+    @property
+    def data_folder(self) -> Path:
+        return Path(self.data.folder).expanduser().absolute()
+
+    @property
+    def gateway_address(self) -> str:
+        return f"{self.gateway.host}:{self.gateway.port}"
+
+
+# Keys that may come from a file instead, named with `_file` after them.
+SECRET_KEYS = frozenset({("gateway", "digest_key"), ("database", "password"), ("cluster", "secret")})
+
+# The names users already have in their environment.
+FAMILIAR = {
+    "DB_HOST": ("database", "host"),
+    "DB_PORT": ("database", "port"),
+    "DB_NAME": ("database", "name"),
+    "DB_USER": ("database", "user"),
+    "DB_PASSWORD": ("database", "password"),
+    "GRPC_SERVER_HOST": ("gateway", "host"),
+    "GRPC_SERVER_PORT": ("gateway", "port"),
+}
+PREFIX = "CLOUDGRPC_"
+OUTSIDE_SECTIONS = frozenset({"CLOUDGRPC_CONFIG"})  # read by the command line itself
+
+Key = tuple[str, str]
+Raw = dict[Key, tuple[str, object]]  # (section, key) -> (where it was said, value)
+
+
+def load(
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[Key, object] | None = None,
+    folder: Path | None = None,
+) -> Config:
+    """Read every source and return the settings in force.
+
+    `path`: the TOML file, which must then exist; None: `config.toml` in `folder` if there is one. `environment`: the
+    process's own when None. `flags`: what the command line said. `folder`: where `config.toml` and `.env` are looked
+    for, the working folder when None.
+
+    Raises: SettingsWrong with every fault, one a line.
+    """
+    folder = folder or Path.cwd()
+    spoken = os.environ if environment is None else environment
+    dotenv = {key: value for key, value in dotenv_values(folder / ".env").items() if value is not None}
+    faults: list[str] = []
+    raw: Raw = {}
+    raw |= _from_file(path or folder / "config.toml", path is not None, faults)
+    raw |= _from_environment(dotenv, ".env", faults)
+    raw |= _from_environment(spoken, "environment", faults)
+    raw |= {key: ("command line", value) for key, value in (flags or {}).items()}
+    config = _build(_resolve_files(raw, faults), faults)
+    faults += _disagreements(config)
+    if faults:
+        raise SettingsWrong(faults="\n".join(faults))
+    return config
+
+
+def sections() -> dict[str, type[Struct]]:
+    return dict(get_type_hints(Config))
+
+
+def _keys(section: str) -> dict[str, Any]:
+    return get_type_hints(sections()[section], include_extras=True)
+
+
+def _known(section: str, key: str) -> bool:
+    return section in sections() and (
+        key in _keys(section) or (key.endswith("_file") and (section, key.removesuffix("_file")) in SECRET_KEYS)
+    )
+
+
+def _from_file(path: Path, required: bool, faults: list[str]) -> Raw:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if required:
+            faults.append(f"{path}: no such file")
+        return {}
+    except (OSError, ValueError) as error:
+        faults.append(f"{path}: {error}")
+        return {}
+    raw: Raw = {}
+    for section, table in tables.items():
+        if not isinstance(table, dict) or section not in sections():
+            faults.append(f"{path}: [{section}]: unknown section; there are {', '.join(sections())}")
+            continue
+        for key, value in table.items():
+            if _known(section, key):
+                raw[section, key] = (f"{path}: [{section}] {key}", value)
+            else:
+                faults.append(f"{path}: [{section}] {key}: unknown key; there are {', '.join(_keys(section))}")
+    return raw
+
+
+def _from_environment(variables: Mapping[str, str], place: str, faults: list[str]) -> Raw:
+    raw: Raw = {}
+    for name, value in variables.items():
+        if name in FAMILIAR:
+            raw[FAMILIAR[name]] = (f"{place}: {name}", value)
+        elif name.startswith(PREFIX) and name not in OUTSIDE_SECTIONS:
+            section, _, key = name.removeprefix(PREFIX).lower().partition("_")
+            if _known(section, key):
+                raw[section, key] = (f"{place}: {name}", value)
+            else:
+                faults.append(f"{place}: {name}: no such setting")
+    return raw
+
+
+def _resolve_files(raw: Raw, faults: list[str]) -> Raw:
+    """Put the content of a `*_file` in the place of its key."""
+    resolved: Raw = {}
+    for (section, key), (place, value) in raw.items():
+        plain = key.removesuffix("_file")
+        if plain == key or (section, plain) not in SECRET_KEYS:
+            resolved[section, key] = (place, value)
+        elif (section, plain) in raw:
+            faults.append(f"{place}: {plain} is given too; give one of them")
+        else:
+            try:
+                content = Path(str(value)).expanduser().read_text(encoding="utf-8").strip()
+            except (OSError, ValueError) as error:
+                faults.append(f"{place}: {error}")
+                continue
+            if content:
+                resolved[section, plain] = (place, content)
+            else:
+                faults.append(f"{place}: {value} is empty")
+    return resolved
+
+
+def _build(raw: Raw, faults: list[str]) -> Config:
+    """Convert key by key, since a struct converted whole would tell only its first fault."""
+    built: dict[str, Any] = {}
+    for section, kind in sections().items():
+        values = {}
+        for key, hint in _keys(section).items():
+            if (section, key) in raw:
+                place, value = raw[section, key]
+                try:
+                    # Only the environment's strings may stand for numbers and booleans.
+                    values[key] = msgspec.convert(value, hint, strict=not isinstance(value, str))
+                except msgspec.ValidationError as error:
+                    faults.append(f"{place}: {error}")
+        built[section] = kind(**values)
+    return Config(**built)
+
+
+def _disagreements(config: Config) -> list[str]:
+    cluster, upkeep, drive = config.cluster, config.upkeep, config.drive
+    rules = [
+        (cluster.write_quorum <= cluster.replication_factor, "[cluster] write_quorum: more than replication_factor"),
+        (cluster.offline_after_s > cluster.heartbeat_s, "[cluster] offline_after_s: must be more than heartbeat_s"),
+        (upkeep.grace_s > drive.upload_lease_s, "[upkeep] grace_s: must be more than [drive] upload_lease_s"),
+        (_strong(config.cluster.secret), "[cluster] secret: needs at least 16 characters"),
+        (_strong(config.gateway.digest_key), "[gateway] digest_key: needs at least 16 characters"),
+    ]
+    return [fault for holds, fault in rules if not holds]
+
+
+def _strong(secret: str) -> bool:
+    """Empty means: generate one."""
+    return not secret or len(secret) >= 16

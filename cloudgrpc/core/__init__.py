@@ -1,0 +1,1 @@
+"""Decisions without I/O, clock or randomness: those come in as arguments."""

@@ -1,0 +1,416 @@
+"""Every error a user can meet: its code, gRPC status, exit code, words, and what to try.
+
+A failure travels as a gRPC status with the words, and its code in trailing metadata; the client finds the class again
+by that code. The statuses are named here, not imported, so that the command line starts without gRPC.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Status(StrEnum):
+    """The gRPC statuses in use, by gRPC's own names."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+
+
+class Exit:
+    """Exit codes of every role; 3 and 4 are kept for health reports."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 10
+    NOT_SIGNED_IN = 11
+    NOT_FOUND = 12
+    EXISTS = 13
+    BAD_INPUT = 14
+    NOT_NOW = 15
+    CONFLICT = 16
+    TOO_SLOW = 17
+    DATA_LOSS = 18
+    LIMIT = 20
+    INTERRUPTED = 130
+
+
+class CloudError(Exception):
+    """A failure with words for people. Facts given to the constructor fill the words."""
+
+    code: ClassVar[str]
+    status: ClassVar[Status]
+    exit_code: ClassVar[int]
+    words: ClassVar[str]
+    hint: ClassVar[str]
+
+    def __init__(self, **facts: object) -> None:
+        super().__init__(self.words.format(**facts))
+        self.facts = facts
+
+    @classmethod
+    def told(cls, message: str) -> CloudError:
+        """The same error as another process told it, with that process's words."""
+        error = cls.__new__(cls)
+        Exception.__init__(error, message)
+        error.facts = {}
+        return error
+
+
+class BadInput(CloudError):
+    exit_code = Exit.BAD_INPUT
+    status = Status.INVALID_ARGUMENT
+
+
+class InvalidField(BadInput):
+    code = "invalid_field"
+    words = "{field}: {reason}."
+    hint = "Correct it and try again."
+
+
+class UploadSizeWrong(BadInput):
+    code = "upload_size_wrong"
+    words = "file_size said {announced} bytes, but {received} came; nothing was kept."
+    hint = "Upload the file again; do not change it meanwhile."
+
+
+class RequestIdReused(BadInput):
+    code = "request_id_reused"
+    words = "request_id was already used for another upload."
+    hint = "Use a fresh request_id for every new upload."
+
+
+class ChunkRefused(BadInput):
+    code = "chunk_refused"
+    words = "The bytes of chunk {chunk_id} do not match their checksum; nothing was stored."
+    hint = "Send the chunk again."
+
+
+class CodeWrong(BadInput):
+    code = "code_wrong"
+    words = "That is not the code that was sent; {left} attempts are left."
+    hint = "Type the newest code; an older one no longer works."
+
+
+class Missing(CloudError):
+    code = "not_found"
+    status = Status.NOT_FOUND
+    exit_code = Exit.NOT_FOUND
+    words = "{what} does not exist."
+    hint = "See what there is with: cloudgrpc shell ls"
+
+
+class AccountUnknown(Missing):
+    code = "account_unknown"
+    words = "{email} is not enrolled."
+    hint = 'Enroll first with: cloudgrpc shell enroll {email} "YOUR NAME"'
+
+
+class ChunkMissing(Missing):
+    code = "chunk_missing"
+    words = "Chunk {chunk_id} is not here."
+    hint = "The gateway makes missing copies again from the others."
+
+
+class NodeUnknown(Missing):
+    code = "node_unknown"
+    words = "Node {node_id} is not registered."
+    hint = "The node registers again by itself."
+
+
+class Exists(CloudError):
+    status = Status.ALREADY_EXISTS
+    exit_code = Exit.EXISTS
+
+
+class NameTaken(Exists):
+    code = "name_taken"
+    words = "{name} exists already."
+    hint = "Choose another name."
+
+
+class AlreadyEnrolled(Exists):
+    code = "already_enrolled"
+    words = "{email} is enrolled already."
+    hint = "Sign in with: cloudgrpc shell login {email}"
+
+
+class NodeIdTaken(Exists):
+    code = "node_id_taken"
+    words = "Node id {node_id} belongs to another folder, whose node is online."
+    hint = "Choose another id, or stop the other node first."
+
+
+class Limit(CloudError):
+    status = Status.RESOURCE_EXHAUSTED
+    exit_code = Exit.LIMIT
+
+
+class QuotaExceeded(Limit):
+    code = "quota_exceeded"
+    words = "{name} needs {needed}, but only {left} of {quota} are left."
+    hint = "Delete files for good with: cloudgrpc shell delete --permanent"
+
+
+class PoolPromised(Limit):
+    code = "pool_promised"
+    words = "The storage pool has no room for another {needed}: {promised} of {limit} are promised."
+    hint = "Ask the operator to add a storage node."
+
+
+class PoolFull(Limit):
+    code = "pool_full"
+    words = "The storage nodes are full: {candidates} of the {quorum} needed can take another chunk."
+    hint = "Ask the operator to add a storage node; deleting for good makes room too."
+
+
+class DiskFull(Limit):
+    code = "disk_full"
+    words = "Node {node_id} is full or read-only."
+    hint = "Add a node, or give this one more room."
+
+
+class ListTooLong(Limit):
+    code = "list_too_long"
+    words = "The list does not fit one reply of 4 MiB."
+    hint = "Ask for it in pages with page_size."
+
+
+class NotNow(CloudError):
+    status = Status.FAILED_PRECONDITION
+    exit_code = Exit.NOT_NOW
+
+
+class CodeSpent(NotNow):
+    code = "code_spent"
+    words = "There is no valid code for {email}: it was used, expired, tried too often, or never sent."
+    hint = "Ask for a new code."
+
+
+class NodeForeign(NotNow):
+    code = "node_foreign"
+    words = "Node {node_id} belongs to cluster {theirs}, this is cluster {ours}; nothing was touched."
+    hint = "Point the node at its own gateway, or give it an empty folder."
+
+
+class FolderForeign(NotNow):
+    code = "folder_foreign"
+    words = "{folder} belongs to {owner}; nothing was touched."
+    hint = "Use another --data-dir, or the node id the folder belongs to."
+
+
+class FolderInUse(NotNow):
+    code = "folder_in_use"
+    words = "{folder} is in use by another process."
+    hint = "Stop the other process first; one folder serves one process."
+
+
+class SchemaNewer(NotNow):
+    code = "schema_newer"
+    words = "The database was made by a newer version (schema steps {steps} are unknown here); nothing was touched."
+    hint = "Start the newer version of CloudGrpc."
+
+
+class PlaintextRefused(NotNow):
+    code = "plaintext_refused"
+    words = "Listening on {host} without TLS would show files and codes to the network."
+    hint = "Listen on 127.0.0.1, or set allow_plaintext = true under [cluster] on a network you trust."
+
+
+class PortInUse(NotNow):
+    code = "port_in_use"
+    words = "Port {port} on {host} is in use by another program."
+    hint = "Choose another port with {flag}."
+
+
+class Conflict(CloudError):
+    status = Status.ABORTED
+    exit_code = Exit.CONFLICT
+
+
+class UploadEnded(Conflict):
+    code = "upload_ended"
+    words = "This upload has ended: its time ran out, or a newer try took its place."
+    hint = "Upload the file again."
+
+
+class TooSlow(CloudError):
+    status = Status.DEADLINE_EXCEEDED
+    exit_code = Exit.TOO_SLOW
+
+
+class PeerSilent(TooSlow):
+    code = "peer_silent"
+    words = "Nothing moved on this transfer for {seconds:g} seconds; it was ended."
+    hint = "Check the connection and start the transfer again."
+
+
+class CallTooSlow(TooSlow):
+    code = "call_too_slow"
+    words = "{peer} did not answer in time."
+    hint = "Try again in a moment."
+
+
+class NotSignedIn(CloudError):
+    status = Status.UNAUTHENTICATED
+    exit_code = Exit.NOT_SIGNED_IN
+
+
+class SessionEnded(NotSignedIn):
+    code = "session_ended"
+    words = "You are not signed in, or your session has ended."
+    hint = "Sign in with: cloudgrpc shell login"
+
+
+class ProofMissing(NotSignedIn):
+    code = "proof_missing"
+    words = "{email} was not proven to be yours: verify a code first."
+    hint = "Ask for a code, verify it, and pass on the verification_token."
+
+
+class ClusterSecretWrong(NotSignedIn):
+    code = "cluster_secret_wrong"
+    words = "The caller does not hold this cluster's secret."
+    hint = "Give gateway and nodes the same secret: [cluster] secret_file, or one data folder."
+
+
+class Unavailable(CloudError):
+    status = Status.UNAVAILABLE
+    exit_code = Exit.UNAVAILABLE
+
+
+class NodesTooFew(Unavailable):
+    code = "nodes_too_few"
+    words = "{online} of the {quorum} storage nodes needed are online; nothing was kept."
+    hint = "Try again when the nodes are back, or ask the operator."
+
+
+class QuorumMissed(Unavailable):
+    code = "quorum_missed"
+    words = "Only {stored} of the {quorum} copies needed could be stored; nothing was kept."
+    hint = "Try again in a moment."
+
+
+class NodeUnavailable(Unavailable):
+    code = "node_unavailable"
+    words = "Node {node_id} cannot be reached: {reason}."
+    hint = "It is tried again by itself."
+
+
+class CopiesUnreachable(Unavailable):
+    code = "copies_unreachable"
+    words = "{name} cannot be read now: the nodes that hold it are offline."
+    hint = "Try again when the nodes are back; nothing is lost."
+
+
+class DiskFailed(Unavailable):
+    code = "disk_failed"
+    words = "The disk of node {node_id} failed: {reason}."
+    hint = "See the node's log; replace the disk if it goes on."
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+    words = "The database does not answer: {reason}."
+    hint = "Try again in a moment; the operator finds more in the gateway's log."
+
+
+class GatewayUnreachable(Unavailable):
+    code = "gateway_unreachable"
+    words = "No gateway answers at {address}."
+    hint = "Start one with: cloudgrpc demo-cluster   or name yours with --gateway HOST:PORT"
+
+
+class DataLost(CloudError):
+    code = "data_lost"
+    status = Status.DATA_LOSS
+    exit_code = Exit.DATA_LOSS
+    words = "{name} cannot be read: no good copy of one of its chunks exists."
+    hint = "Ask the operator; a copy in a node's quarantine folder may be saved by hand."
+
+
+class ChunkCorrupt(CloudError):
+    code = "chunk_corrupt"
+    status = Status.DATA_LOSS
+    exit_code = Exit.DATA_LOSS
+    words = "The copy of chunk {chunk_id} here is damaged."
+    hint = "The gateway makes it again from another copy."
+
+
+class ContentDiffers(CloudError):
+    code = "content_differs"
+    status = Status.DATA_LOSS
+    exit_code = Exit.DATA_LOSS
+    words = "{name} arrived with another checksum than it was stored with; nothing was kept."
+    hint = "Download it again."
+
+
+class NotOffered(CloudError):
+    code = "not_offered"
+    status = Status.UNIMPLEMENTED
+    exit_code = Exit.FAILED
+    words = "This gateway does not offer {method}."
+    hint = "See what it offers in the README, or ask the operator to upgrade it."
+
+
+class Internal(CloudError):
+    code = "internal"
+    status = Status.INTERNAL
+    exit_code = Exit.FAILED
+    words = "Something went wrong on the server (reference {reference})."
+    hint = "Tell the operator the reference; the log has the rest."
+
+
+class SettingsWrong(CloudError):
+    """All faults of the configuration at once, one a line."""
+
+    code = "settings_wrong"
+    status = Status.FAILED_PRECONDITION
+    exit_code = Exit.USAGE
+    words = "{faults}"
+    hint = "config.toml in the project's folder explains every key."
+
+
+class UsageWrong(CloudError):
+    code = "usage_wrong"
+    status = Status.INVALID_ARGUMENT
+    exit_code = Exit.USAGE
+    words = "{reason}."
+    hint = "See the right words with --help."
+
+
+class LocalFile(CloudError):
+    """A file or folder on this computer that cannot be read or written."""
+
+    code = "local_file"
+    status = Status.FAILED_PRECONDITION
+    exit_code = Exit.NOT_NOW
+    words = "{path}: {reason}."
+    hint = "Check the path and its permissions."
+
+
+class SelfTestFailed(CloudError):
+    code = "self_test_failed"
+    status = Status.INTERNAL
+    exit_code = Exit.FAILED
+    words = "Self-test: {reason}."
+    hint = "The logs are in the data folder printed above."
+
+
+def _walk(base: type[CloudError]) -> list[type[CloudError]]:
+    return [base, *(found for child in base.__subclasses__() for found in _walk(child))]
+
+
+# Every error by its code; groups that only share a status carry no code of their own.
+CATALOGUE: dict[str, type[CloudError]] = {error.code: error for error in _walk(CloudError) if "code" in vars(error)}

@@ -1,0 +1,1 @@
+"""Roles that listen: wiring, start and stop only."""
