@@ -285,6 +285,12 @@ class ClusterSecretWrong(NotSignedIn):
     hint = "Give gateway and nodes the same secret: [cluster] secret_file, or one data folder."
 
 
+class SignInLeft(NotSignedIn):
+    code = "sign_in_left"
+    words = "The sign-in was left before a code was accepted; nothing was changed."
+    hint = "Start again with: cloudgrpc shell login"
+
+
 class Unavailable(CloudError):
     status = Status.UNAVAILABLE
     exit_code = Exit.UNAVAILABLE
@@ -356,6 +362,14 @@ class ContentDiffers(CloudError):
     hint = "Download it again."
 
 
+class UploadDiffers(CloudError):
+    code = "upload_differs"
+    status = Status.DATA_LOSS
+    exit_code = Exit.DATA_LOSS
+    words = "{name} reached the gateway with another checksum than it left with."
+    hint = "Upload it again; that replaces the damaged content."
+
+
 class NotOffered(CloudError):
     code = "not_offered"
     status = Status.UNIMPLEMENTED
@@ -390,6 +404,24 @@ class UsageWrong(CloudError):
     hint = "See the right words with --help."
 
 
+class CommandUnknown(CloudError):
+    code = "command_unknown"
+    status = Status.INVALID_ARGUMENT
+    exit_code = Exit.USAGE
+    words = "There is no command {command}{guess}"
+    hint = "See all commands with: cloudgrpc shell help"
+
+
+class Unexpected(CloudError):
+    """A fault of our own in a client; the servers' is Internal."""
+
+    code = "unexpected"
+    status = Status.INTERNAL
+    exit_code = Exit.FAILED
+    words = "Something unexpected happened: {fault}."
+    hint = "Run it again with --log-level debug, and report what that says."
+
+
 class LocalFile(CloudError):
     """A file or folder on this computer that cannot be read or written."""
 
@@ -398,6 +430,14 @@ class LocalFile(CloudError):
     exit_code = Exit.NOT_NOW
     words = "{path}: {reason}."
     hint = "Check the path and its permissions."
+
+
+class FileChanged(CloudError):
+    code = "file_changed"
+    status = Status.FAILED_PRECONDITION
+    exit_code = Exit.NOT_NOW
+    words = "{path} changed its size while it was being read; nothing was kept."
+    hint = "Upload it again when nothing writes to it."
 
 
 class SelfTestFailed(CloudError):

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ERROR_KEY = "cloudgrpc-error"
 SECRET_KEY = "cloudgrpc-cluster-secret"  # noqa: S105 - the name of a metadata key, not a secret
 
-CHUNK_BYTES = 4 << 20
 PIECE_BYTES = 1 << 20  # what one message to a client carries: three times cheaper a GiB than 64 KiB
 MESSAGE_BYTES = 4 << 20  # the largest message of the contract
 MESSAGE_SLACK = 64 << 10  # a chunk of 4 MiB travels whole, with its id and checksum around it
@@ -37,7 +36,8 @@ SERVER_OPTIONS = [*OPTIONS, ("grpc.so_reuseport", 0), ("grpc.keepalive_time_ms",
 CHANNEL_OPTIONS = [
     *OPTIONS,
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # Not a pause but the patience with one attempt: at 200 ms a busy or distant server could never be connected to.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # A proxy set for the web has no place between a cluster's machines.
     ("grpc.enable_http_proxy", 0),

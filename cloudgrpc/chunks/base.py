@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from blake3 import blake3
+
 from cloudgrpc.errors import InvalidField
 
 if TYPE_CHECKING:
@@ -59,8 +61,28 @@ class ChunkStore(Protocol):
         """Up to `limit` ids of the chunks here, in order, greater than `after` ("" for the first page)."""
 
 
-def check_id(chunk_id: str) -> str:
+def check_id(chunk_id: str, field: str = "chunk_id") -> str:
     """Raises: InvalidField unless this is an id; what is not an id never reaches a path."""
     if not CHUNK_ID.match(chunk_id):
-        raise InvalidField(field="chunk_id", reason="must be 32 hexadecimal digits")
+        raise InvalidField(field=field, reason="must be 32 hexadecimal digits")
     return chunk_id
+
+
+def check_after(after: str) -> str:
+    """Raises: InvalidField unless a page can begin after this."""
+    return check_id(after, "page_token") if after else after
+
+
+def check_chunk(chunk: Chunk) -> None:
+    """The form of a chunk's id and checksum; whether the bytes match is for the store to find out.
+
+    Raises: InvalidField.
+    """
+    check_id(chunk.chunk_id)
+    if not CHECKSUM.match(chunk.checksum):
+        raise InvalidField(field="checksum", reason="must be 64 hexadecimal digits")
+
+
+def checksum_of(data: bytes) -> str:
+    """BLAKE3 in hex. Lets other threads run meanwhile."""
+    return blake3(data).hexdigest()

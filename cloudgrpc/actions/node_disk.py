@@ -1,0 +1,86 @@
+"""What a node does with its disk for others, beyond what every chunk store does: bounded lists, copies, counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from cloudgrpc.chunks.base import check_after, check_chunk
+from cloudgrpc.errors import ChunkCorrupt, DiskFailed, InvalidField, ListTooLong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cloudgrpc.chunks.base import Chunk
+    from cloudgrpc.chunks.disk import DiskStore
+
+MAX_PAGE = 50_000
+MAX_DELETE = 10_000
+# Each id takes 34 bytes of a reply of 4 MiB, of which a little is left for the rest of it.
+MAX_WHOLE_LIST = ((4 << 20) - 64) // 34
+
+
+class Source(Protocol):
+    """A node that a chunk is fetched from."""
+
+    async def get(self, chunk_id: str) -> Chunk: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class IdPage:
+    chunk_ids: Sequence[str]
+    total: int
+    next_token: str  # "" on the last page
+
+
+class NodeDisk:
+    """`reach(host, port)` connects to another node."""
+
+    def __init__(self, store: DiskStore, reach: Callable[[str, int], Source]) -> None:
+        self.store = store
+        self._reach = reach
+
+    async def list_ids(self, node_id: str, page_size: int, page_token: str) -> IdPage:
+        """`page_size` 0: all of them. Raises: InvalidField, ListTooLong."""
+        check_after(page_token)
+        if node_id not in {"", self.store.name}:
+            raise InvalidField(field="node_id", reason=f"this is node {self.store.name}")
+        if not 0 <= page_size <= MAX_PAGE:
+            raise InvalidField(field="page_size", reason=f"must be between 0 and {MAX_PAGE}")
+        limit = page_size or MAX_WHOLE_LIST
+        ids = await self.store.page(page_token, limit + 1)
+        if len(ids) <= limit:
+            return IdPage(ids, self.store.chunk_count, "")
+        if not page_size:
+            raise ListTooLong
+        return IdPage(ids[:limit], self.store.chunk_count, ids[limit - 1])
+
+    async def delete_one(self, chunk_id: str) -> None:
+        """Raises: DiskFailed when it is still here."""
+        if await self.store.delete([chunk_id]):
+            raise DiskFailed(node_id=self.store.name, reason=f"chunk {chunk_id} cannot be deleted")
+
+    async def delete_many(self, chunk_ids: Sequence[str]) -> list[str]:
+        """Returns the ids that are still here. Raises: InvalidField."""
+        if len(chunk_ids) > MAX_DELETE:
+            raise InvalidField(field="chunk_ids", reason=f"at most {MAX_DELETE} at once")
+        return await self.store.delete(chunk_ids)
+
+    async def copy_here(self, wanted: Chunk, host: str, port: int) -> None:
+        """Fetch a chunk, of which id and checksum are known, from the node at `host:port`, and keep it.
+
+        Raises: ChunkCorrupt when the source has other bytes under this id.
+        """
+        check_chunk(wanted)
+        if not host or not 1 <= port <= 65535:
+            raise InvalidField(field="source_host, source_port", reason="must be another node's address")
+        source = self._reach(host, port)
+        try:
+            chunk = await source.get(wanted.chunk_id)
+        finally:
+            await source.close()
+        if chunk.checksum != wanted.checksum:
+            raise ChunkCorrupt(chunk_id=wanted.chunk_id)
+        await self.store.put(chunk)

@@ -1,0 +1,178 @@
+"""Taking a file in: the write flow.
+
+begin    reserve quota, open the upload                                  (transaction)
+chunk    checksum -> choose nodes -> send to all at once -> receipts     (a transaction a chunk)
+commit   every chunk has its receipts: the file's newest version         (transaction), only then the reply
+abandon  anything else: the reservation is free, chunks become orphans   (transaction)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from cloudgrpc.chunks.base import Chunk
+from cloudgrpc.chunks.replicated import ReplicatedStore
+from cloudgrpc.core.chunking import chunk_count, chunk_lengths
+from cloudgrpc.errors import PeerSilent, UploadSizeWrong
+from cloudgrpc.meta import uploads
+from cloudgrpc.meta.uploads import Answer, Planned, Stored, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cloudgrpc.actions.budget import Budget, Slot
+    from cloudgrpc.actions.nodes import Nodes
+    from cloudgrpc.config import Drive
+    from cloudgrpc.meta.db import Database
+
+CHUNKS_AHEAD = 4  # of one upload, under way at once; their ids are planned before
+INLINE_BYTES = 64 << 10  # hashing less takes no longer than the hop to another thread
+
+
+class Uploads:
+    def __init__(self, database: Database, nodes: Nodes, budget: Budget, settings: Drive) -> None:
+        self.db = database
+        self.nodes = nodes
+        self.budget = budget
+        self._settings = settings
+
+    async def upload(self, wish: Wish, read: Callable[[], Awaitable[bytes]]) -> Answer:
+        """Take in what `read` gives, as the newest version of `wish`.
+
+        Raises: Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadSizeWrong, PeerSilent, NodesTooFew, PoolFull,
+        QuorumMissed, UploadEnded; after any of them nothing is kept.
+        """
+        upload_id = secrets.token_hex(16)
+        planned = [_plan(position) for position in range(min(CHUNKS_AHEAD, chunk_count(wish.size_bytes)))]
+        earlier = await self.db.run(uploads.begin, upload_id, wish, planned, self.lease_us)
+        if earlier is not None:
+            return earlier
+        try:
+            taking = _Taking(self, upload_id, wish, planned, Incoming(read, wish.size_bytes, self._settings.silence_s))
+            digest = await taking.run()
+            return await self.db.run(uploads.commit, upload_id, digest, taking.quorum)
+        except BaseException:
+            await self.db.run(uploads.abandon, upload_id)
+            raise
+
+    @property
+    def lease_us(self) -> int:
+        return int(self._settings.upload_lease_s * 1_000_000)
+
+
+class Incoming:
+    """Cuts the arriving bytes to the lengths asked for; who sends nothing for `silence_s` is dropped."""
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]], announced: int, silence_s: float) -> None:
+        self._read = read
+        self._announced = announced
+        self._silence_s = silence_s
+        self._received = 0
+        self._left = memoryview(b"")
+
+    async def take(self, length: int) -> list[memoryview]:
+        """Exactly `length` bytes, in the parts they came in. Raises: UploadSizeWrong, PeerSilent."""
+        parts = []
+        while length:
+            if not self._left:
+                self._left = await self._next()
+                if not self._left:
+                    raise UploadSizeWrong(announced=self._announced, received=self._received)
+            part, self._left = self._left[:length], self._left[length:]
+            length -= len(part)
+            parts.append(part)
+        return parts
+
+    async def expect_end(self) -> None:
+        """Raises: UploadSizeWrong when more comes than was announced."""
+        if self._left or await self._next():
+            raise UploadSizeWrong(announced=self._announced, received=f"more than {self._announced}")
+
+    async def _next(self) -> memoryview:
+        try:
+            async with asyncio.timeout(self._silence_s):
+                data = await self._read()
+        except TimeoutError as error:
+            raise PeerSilent(seconds=self._silence_s) from error
+        self._received += len(data)
+        return memoryview(data)
+
+
+class _Taking:
+    """One upload's bytes on their way to the nodes."""
+
+    def __init__(self, home: Uploads, upload_id: str, wish: Wish, planned: list[Planned], incoming: Incoming) -> None:
+        self._home = home
+        self._upload_id = upload_id
+        self._size = wish.size_bytes
+        self._incoming = incoming
+        self._content = blake3()
+        self._to_plan = iter(range(len(planned), chunk_count(wish.size_bytes)))
+        self._planned: asyncio.Queue[Planned] = asyncio.Queue()
+        for one in planned:
+            self._planned.put_nowait(one)
+        self.quorum = home.nodes.settings.write_quorum  # the least that any chunk needed when it was placed
+
+    async def run(self) -> str:
+        """Send everything; returns the digest of the content."""
+        try:
+            async with asyncio.TaskGroup() as sending:
+                for length in chunk_lengths(self._size):
+                    planned = await self._planned.get()
+                    slot = await self._home.budget.take()
+                    try:
+                        chunk = await self._next_chunk(planned, length)
+                    except BaseException:
+                        slot.release()
+                        raise
+                    sending.create_task(self._send(chunk, slot))
+                await self._incoming.expect_end()
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        return f"blake3:{self._content.hexdigest()}"
+
+    async def _next_chunk(self, planned: Planned, length: int) -> Chunk:
+        parts = await self._incoming.take(length)
+        if length < INLINE_BYTES:
+            return self._digest(planned.chunk_id, parts)
+        return await asyncio.to_thread(self._digest, planned.chunk_id, parts)
+
+    def _digest(self, chunk_id: str, parts: list[memoryview]) -> Chunk:
+        data = b"".join(parts)
+        self._content.update(data)
+        return Chunk(chunk_id, data, blake3(data).hexdigest())
+
+    async def _send(self, chunk: Chunk, slot: Slot) -> None:
+        try:
+            names = await self._store(chunk)
+            length = len(chunk.data)
+        finally:
+            slot.release()
+        upcoming = [_plan(position) for position in (next(self._to_plan, None),) if position is not None]
+        stored = Stored(chunk.chunk_id, length, chunk.checksum, names)
+        await self._home.db.run(uploads.receive, self._upload_id, stored, upcoming, self._home.lease_us)
+        for one in upcoming:
+            self._planned.put_nowait(one)
+
+    async def _store(self, chunk: Chunk) -> tuple[str, ...]:
+        nodes = self._home.nodes
+        placing = await nodes.place(len(chunk.data))
+        self.quorum = min(self.quorum, placing.quorum)
+        names = await ReplicatedStore(placing.stores, placing.wanted, placing.quorum, nodes.report).put(chunk)
+        for name in names:
+            nodes.note_placed(name, len(chunk.data))
+        return names
+
+
+def _plan(position: int) -> Planned:
+    return Planned(position, secrets.token_hex(16))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first; the others were cancelled for it."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

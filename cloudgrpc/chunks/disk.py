@@ -1,0 +1,298 @@
+"""A folder on a disk as a chunk store: what it confirms survives a power cut, and what it hands out was verified.
+
+<chunk id>    header: magic, version, flags, length, BLAKE3 of the bytes; then the bytes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cloudgrpc.chunks.base import CHUNK_ID, Chunk, check_after, check_chunk, check_id, checksum_of
+from cloudgrpc.chunks.durable import FULL_ERRNOS, Os, write_durably
+from cloudgrpc.chunks.folder import PREFIXES, Identity, NodeFolder
+from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, DiskFailed, DiskFull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
+
+HEADER = struct.Struct(">6sBBQ32s")
+MAGIC, VERSION, FLAGS = b"CGCHNK", 1, 0
+THREADS = 8  # most of them wait for a flush
+TROUBLE_S = 30.0  # for so long a write that failed keeps the node read-only in the gateway's eyes
+
+
+@dataclass(frozen=True)
+class DiskUsage:
+    """What a heartbeat says. `used_bytes` are the chunks' own, without headers."""
+
+    used_bytes: int
+    chunk_count: int
+    read_only: bool
+
+
+class DiskStore:
+    """The `ChunkStore` of one node. Made with `open`, since it locks and reads the folder."""
+
+    def __init__(
+        self,
+        folder: NodeFolder,
+        *,
+        capacity_bytes: int,
+        reserve_bytes: int = 0,
+        disk: Os | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.used_bytes = 0
+        self.chunk_count = 0
+        self._folder = folder
+        self._reserve_bytes = reserve_bytes
+        self._disk = disk or Os()
+        self._clock = clock
+        self._troubled_until = float("-inf")
+        self._counting = threading.Lock()
+        # One writer a folder at a time: what is looked at before a rename is still true after it.
+        self._writing = {prefix: threading.Lock() for prefix in PREFIXES}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        node_id: str,
+        *,
+        capacity_bytes: int,
+        reserve_bytes: int = 0,
+        disk: Os | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> DiskStore:
+        """Blocks while it counts what is there. Raises: FolderForeign, FolderInUse, LocalFile, DiskFailed."""
+        disk = disk or Os()
+        folder = NodeFolder.open(path, node_id, disk)
+        store = cls(folder, capacity_bytes=capacity_bytes, reserve_bytes=reserve_bytes, disk=disk, clock=clock)
+        try:
+            with store._failures():
+                store._count_all()
+        except DiskFailed:
+            store.close()
+            raise
+        return store
+
+    @property
+    def name(self) -> str:
+        return self._folder.identity.node_id
+
+    @property
+    def identity(self) -> Identity:
+        return self._folder.identity
+
+    @property
+    def path(self) -> Path:
+        return self._folder.path
+
+    async def put(self, chunk: Chunk) -> tuple[str, ...]:
+        check_chunk(chunk)
+        await self._threaded(lambda: self._put(chunk))
+        return (self.name,)
+
+    async def get(self, chunk_id: str) -> Chunk:
+        check_id(chunk_id)
+        return await self._threaded(lambda: self._get(chunk_id))
+
+    async def delete(self, chunk_ids: Sequence[str]) -> list[str]:
+        for chunk_id in chunk_ids:
+            check_id(chunk_id)
+        return await self._threaded(lambda: [one for one in chunk_ids if not self._delete(one)])
+
+    async def page(self, after: str, limit: int) -> list[str]:
+        check_after(after)
+        return await self._threaded(lambda: self._page(after, limit))
+
+    async def adopt(self, cluster_id: str) -> None:
+        """Belong to this cluster from now on. Raises: NodeForeign, DiskFailed."""
+        await self._threaded(lambda: self._adopt(cluster_id))
+
+    async def usage(self) -> DiskUsage:
+        return await self._threaded(self._usage)
+
+    def close(self) -> None:
+        """Finish what was begun, then let another process use the folder."""
+        self._threads.shutdown()
+        self._folder.close()
+
+    async def _threaded(self, work: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _put(self, chunk: Chunk) -> None:
+        if checksum_of(chunk.data) != chunk.checksum:
+            raise ChunkRefused(chunk_id=chunk.chunk_id)
+        path = self._folder.of(chunk.chunk_id)
+        with self._writing[path.parent.name], self._failures(writing=True):
+            if self._keeps_already(path, chunk.checksum):
+                # The rename may have been an earlier try's, which ended before its flush.
+                self._disk.fsync_folder(path.parent)
+                return
+            self._reserve(len(chunk.data))
+            try:
+                aside = self._folder.tmp / f"{chunk.chunk_id}.{secrets.token_hex(4)}"
+                write_durably(self._disk, aside, path, [_header(chunk), chunk.data])
+            except BaseException:
+                self._count(-1, -len(chunk.data))
+                raise
+
+    def _keeps_already(self, path: Path, checksum: str) -> bool:
+        """Whether this very chunk is here and whole; a file that is anything else is put out of the way."""
+        try:
+            if self._read(path).checksum == checksum:
+                return True
+        except ChunkMissing:
+            return False
+        except ChunkCorrupt:
+            pass
+        self._quarantine(path)
+        return False
+
+    def _get(self, chunk_id: str) -> Chunk:
+        path = self._folder.of(chunk_id)
+        with self._failures():
+            try:
+                return self._read(path)
+            except ChunkCorrupt:
+                with self._writing[path.parent.name]:
+                    # Read again under the lock: a writer may have put a whole one there meanwhile.
+                    try:
+                        return self._read(path)
+                    except ChunkCorrupt:
+                        self._quarantine(path)
+                        raise
+
+    def _read(self, path: Path) -> Chunk:
+        """Raises: ChunkMissing, ChunkCorrupt, OSError."""
+        try:
+            head, data = self._disk.read(path, HEADER.size)
+        except FileNotFoundError:
+            if not path.parent.is_dir():
+                raise  # not the chunk is gone but the folder: a disk that is not mounted looks like this
+            raise ChunkMissing(chunk_id=path.name) from None
+        checksum = checksum_of(data)
+        if head != HEADER.pack(MAGIC, VERSION, FLAGS, len(data), bytes.fromhex(checksum)):
+            raise ChunkCorrupt(chunk_id=path.name)
+        return Chunk(path.name, data, checksum)
+
+    def _quarantine(self, path: Path) -> None:
+        place = self._folder.quarantine / f"{path.name}.{secrets.token_hex(4)}"
+        stored_bytes = _stored_bytes(path.stat().st_size)
+        self._disk.rename(path, place)
+        self._count(-1, -stored_bytes)
+        log.error("chunk %s is damaged; it was moved to %s", path.name, place)
+
+    def _delete(self, chunk_id: str) -> bool:
+        """Whether the chunk is gone. No flush: a name that comes back after a power cut is collected again."""
+        path = self._folder.of(chunk_id)
+        with self._writing[path.parent.name]:
+            try:
+                stored_bytes = _stored_bytes(path.stat().st_size)
+                self._disk.unlink(path)
+            except FileNotFoundError:
+                return path.parent.is_dir()
+            except OSError as error:
+                log.warning("chunk %s cannot be deleted: %s", chunk_id, error)
+                return False
+        self._count(-1, -stored_bytes)
+        self._troubled_until = float("-inf")  # there may be room again
+        return True
+
+    def _page(self, after: str, limit: int) -> list[str]:
+        ids: list[str] = []
+        with self._failures():
+            for prefix in PREFIXES:
+                if len(ids) >= limit:
+                    break
+                if prefix >= after[:2]:
+                    ids += sorted(entry.name for entry in self._chunks_in(prefix) if entry.name > after)
+        return ids[:limit]
+
+    def _chunks_in(self, prefix: str) -> Iterator[os.DirEntry[str]]:
+        with os.scandir(self._folder.path / prefix) as entries:
+            for entry in entries:
+                if CHUNK_ID.match(entry.name) and entry.name.startswith(prefix):
+                    yield entry
+
+    def _adopt(self, cluster_id: str) -> None:
+        with self._failures():
+            self._folder.adopt(cluster_id)
+
+    def _usage(self) -> DiskUsage:
+        return DiskUsage(self.used_bytes, self.chunk_count, self._is_full() or self._clock() < self._troubled_until)
+
+    def _is_full(self) -> bool:
+        if self.used_bytes >= self.capacity_bytes:
+            return True
+        try:
+            return self._disk.free_bytes(self._folder.path) < self._reserve_bytes
+        except OSError as error:
+            log.warning("%s: %s", self._folder.path, error)
+            return True
+
+    def _count_all(self) -> None:
+        for prefix in PREFIXES:
+            for entry in self._chunks_in(prefix):
+                self._count(1, _stored_bytes(entry.stat(follow_symlinks=False).st_size))
+
+    def _reserve(self, length: int) -> None:
+        """Count a chunk before it is written, so that writers at the same time cannot overfill the node together."""
+        if self._disk.free_bytes(self._folder.path) - length < self._reserve_bytes:
+            self._be_troubled()
+            raise DiskFull(node_id=self.name)
+        with self._counting:
+            if self.used_bytes + length > self.capacity_bytes:
+                self._be_troubled()
+                raise DiskFull(node_id=self.name)
+            self.used_bytes += length
+            self.chunk_count += 1
+
+    def _count(self, chunks: int, length: int) -> None:
+        with self._counting:
+            self.chunk_count += chunks
+            # A file that was cut after it was counted gives back less than it took.
+            self.used_bytes = max(self.used_bytes + length, 0)
+
+    def _be_troubled(self) -> None:
+        self._troubled_until = self._clock() + TROUBLE_S
+
+    @contextlib.contextmanager
+    def _failures(self, *, writing: bool = False) -> Iterator[None]:
+        """The disk's own errors become ours. A failed write makes the node read-only for a while."""
+        try:
+            yield
+        except OSError as error:
+            if writing:
+                self._be_troubled()
+            log.error("%s: %s", self._folder.path, error)  # noqa: TRY400 - the place is all that a trace would add
+            if error.errno in FULL_ERRNOS:
+                raise DiskFull(node_id=self.name) from error
+            raise DiskFailed(node_id=self.name, reason=error.strerror or error) from error
+
+
+def _header(chunk: Chunk) -> bytes:
+    return HEADER.pack(MAGIC, VERSION, FLAGS, len(chunk.data), bytes.fromhex(chunk.checksum))
+
+
+def _stored_bytes(file_bytes: int) -> int:
+    return max(file_bytes - HEADER.size, 0)

@@ -1,0 +1,129 @@
+"""The file-system effects that durable writing is made of, as one small class a test can replace, and their order.
+
+Write aside -> flush the bytes -> rename -> flush the folder. Only then may anyone be told that the file is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# No room, or no room for this user: the disk is full, not broken.
+FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Os:
+    """Every effect on a node's disk, one method each."""
+
+    def create(self, path: Path) -> int:
+        """A descriptor of a new file that nobody else may read; it must not exist."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def write(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+        """Write the pieces one after the other, without joining them first."""
+        left = [memoryview(piece) for piece in pieces if piece]
+        while left:
+            written = os.writev(descriptor, left)
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if written:
+                left[0] = left[0][written:]
+
+    def fdatasync(self, descriptor: int) -> None:
+        """Wait until the file's bytes and its length are on the disk."""
+        if sys.platform == "darwin":
+            _full_sync(descriptor)
+        else:
+            os.fdatasync(descriptor)
+
+    def close(self, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.rename(target)
+
+    def fsync_folder(self, folder: Path) -> None:
+        """Wait until the names in this folder are on the disk."""
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if sys.platform == "darwin":
+                _full_sync(descriptor)
+            else:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def make_folder(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700)
+
+    def read(self, path: Path, head_bytes: int) -> tuple[bytes, bytes]:
+        """The file's first `head_bytes` and the rest, apart, so that the rest need not be copied to be cut off."""
+        with path.open("rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            return _read_exactly(file.fileno(), head_bytes), _read_exactly(file.fileno(), max(length - head_bytes, 0))
+
+    def free_bytes(self, folder: Path) -> int:
+        """Room for those who are not root."""
+        volume = os.statvfs(folder)
+        return volume.f_bavail * volume.f_frsize
+
+
+def write_durably(disk: Os, aside: Path, target: Path, pieces: Sequence[bytes]) -> None:
+    """Make `target` hold the pieces, whole or not at all, whenever the power fails.
+
+    Raises: OSError; then neither `aside` nor a new `target` is left.
+    """
+    written = aside
+    try:
+        _write_flushed(disk, aside, pieces)
+        disk.rename(aside, target)
+        written = target
+        disk.fsync_folder(target.parent)
+    except OSError:
+        # After a failed flush the kernel may call the next one a success: what was not flushed must not stay and
+        # be taken for kept later.
+        with contextlib.suppress(OSError):
+            disk.unlink(written)
+        raise
+
+
+def _write_flushed(disk: Os, path: Path, pieces: Sequence[bytes]) -> None:
+    descriptor = disk.create(path)
+    try:
+        disk.write(descriptor, pieces)
+        disk.fdatasync(descriptor)
+    finally:
+        disk.close(descriptor)
+
+
+def _read_exactly(descriptor: int, length: int) -> bytes:
+    """Up to `length` bytes; fewer only at the file's end."""
+    data = os.read(descriptor, length) if length else b""
+    if len(data) == length or not data:
+        return data
+    pieces = [data]
+    missing = length - len(data)
+    while missing and (data := os.read(descriptor, missing)):
+        pieces.append(data)
+        missing -= len(data)
+    return b"".join(pieces)
+
+
+def _full_sync(descriptor: int) -> None:
+    """macOS's fsync stops at the drive's cache; F_FULLFSYNC does not, but not every volume has it."""
+    if sys.platform == "darwin":
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:
+            os.fsync(descriptor)

@@ -1,0 +1,121 @@
+"""The chunk store of another machine, behind NodeService."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from cloudgrpc import rpc
+from cloudgrpc.chunks.base import Chunk, check_after, check_chunk, check_id, checksum_of
+from cloudgrpc.chunks.wire import pack_store_request
+from cloudgrpc.errors import ChunkCorrupt, CloudError, NodeUnavailable
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+    from typing import TypeVar
+
+    Answer = TypeVar("Answer")
+
+NODE_KEY = "cloudgrpc-node"  # the node a call is meant for: another one may listen on its old port by now
+IDS_PER_DELETE = 10_000
+IDS_PER_PAGE = 50_000
+COPY_TIMEOUTS = 4  # a copy is read, sent, flushed, and waits its turn on both nodes
+
+
+class RemoteStore:
+    """The store of the node at `host:port`. Made within a running event loop; `timeout_s` limits every call.
+
+    `node_id` "" means whichever node is there.
+    """
+
+    def __init__(self, node_id: str, host: str, port: int, secret: str, timeout_s: float) -> None:
+        self.name = node_id or rpc.address(host, port)
+        self._timeout_s = timeout_s
+        self._metadata = ((rpc.SECRET_KEY, secret), (NODE_KEY, node_id))
+        self._channel = grpc.aio.insecure_channel(rpc.address(host, port), options=rpc.CHANNEL_OPTIONS)
+        self._closed = False
+        self._stub = NodeServiceStub(self._channel)
+        # Takes the message as bytes, so that all replicas of a chunk send the same ones.
+        self._store: grpc.aio.UnaryUnaryMultiCallable[bytes, pb.StoreChunkResponse] = self._channel.unary_unary(
+            "/cloudstorage.NodeService/StoreChunk", response_deserializer=pb.StoreChunkResponse.FromString
+        )
+
+    async def put(self, chunk: Chunk) -> tuple[str, ...]:
+        check_chunk(chunk)
+        if chunk.wire is None:
+            chunk.wire = pack_store_request(chunk)
+        await self._call(self._store, chunk.wire)
+        return (self.name,)
+
+    async def get(self, chunk_id: str) -> Chunk:
+        response = await self._call(self._stub.RetrieveChunk, pb.RetrieveChunkRequest(chunk_id=check_id(chunk_id)))
+        chunk = Chunk(chunk_id, response.chunk_data, response.checksum)
+        if await asyncio.to_thread(checksum_of, chunk.data) != chunk.checksum:
+            raise ChunkCorrupt(chunk_id=chunk_id)
+        return chunk
+
+    async def delete(self, chunk_ids: Sequence[str]) -> list[str]:
+        for chunk_id in chunk_ids:
+            check_id(chunk_id)
+        still_here: list[str] = []
+        for start in range(0, len(chunk_ids), IDS_PER_DELETE):
+            batch = pb.DeleteChunksRequest(chunk_ids=chunk_ids[start : start + IDS_PER_DELETE])
+            still_here += (await self._call(self._stub.DeleteChunks, batch)).failed_chunk_ids
+        return still_here
+
+    async def page(self, after: str, limit: int) -> list[str]:
+        check_after(after)
+        ids: list[str] = []
+        while len(ids) < limit:
+            wanted = pb.ListChunksRequest(page_size=min(limit - len(ids), IDS_PER_PAGE), page_token=after)
+            response = await self._call(self._stub.ListChunks, wanted)
+            ids += response.chunk_ids
+            after = response.next_page_token
+            if not after:
+                break
+        return ids
+
+    async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int) -> None:
+        """Have this node fetch a chunk from the node at `host:port` and keep it.
+
+        Raises: what `get` raises there and `put` here; ChunkCorrupt when the source has other bytes under this id.
+        """
+        check_chunk(Chunk(chunk_id, b"", checksum))
+        request = pb.CopyChunkRequest(chunk_id=chunk_id, checksum=checksum, source_host=host, source_port=port)
+        await self._call(self._stub.CopyChunk, request, timeouts=COPY_TIMEOUTS)
+
+    async def close(self) -> None:
+        """Calls under way fail as if the node were gone."""
+        self._closed = True
+        await self._channel.close()
+
+    async def _call(self, method: Any, request: object, timeouts: int = 1) -> Any:
+        """`method`: one of the channel's; the stubs' own types are of the synchronous kind."""
+        if self._closed:
+            raise self._unavailable("the connection was closed")
+        call: Awaitable[Any] = method(request, timeout=self._timeout_s * timeouts, metadata=self._metadata)
+        try:
+            return await call
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure, self._timeout_s * timeouts) from failure
+        except asyncio.CancelledError as error:
+            # Closing a channel cancels its calls, which must not look as if our caller had been cancelled.
+            task = asyncio.current_task()
+            if self._closed and not (task and task.cancelling()):
+                raise self._unavailable("the connection was closed") from error
+            raise
+
+    def _error(self, failure: grpc.aio.AioRpcError, timeout_s: float) -> CloudError:
+        """What the node said; without a code of ours, it was not the node that spoke."""
+        if any(key == rpc.ERROR_KEY for key, _ in failure.trailing_metadata() or ()):
+            return rpc.error_of(failure, self.name)
+        if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return self._unavailable(f"no answer within {timeout_s:g} s")
+        return self._unavailable(f"{failure.code().name}: {failure.details() or 'no reason given'}")
+
+    def _unavailable(self, reason: str) -> NodeUnavailable:
+        return NodeUnavailable(node_id=self.name, reason=reason.rstrip("."))

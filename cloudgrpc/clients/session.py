@@ -1,0 +1,165 @@
+"""A client's connection to a gateway, and where it keeps who is signed in.
+
+<config folder>/cloudgrpc/          0700; $XDG_CONFIG_HOME or ~/.config
+    sessions.json                   0600; gateway address -> e-mail and session token
+    sessions.lock                   held while the file is changed, so that two shells lose nothing of each other
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar, cast
+
+import grpc
+import msgspec
+
+from cloudgrpc import rpc
+from cloudgrpc.errors import LocalFile, SessionEnded
+from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cloudgrpc.errors import CloudError
+
+CALL_TIMEOUT_S = 10.0
+# A transfer has no deadline of its own; a gateway that does not even answer pings is given up after 45 s.
+KEEPALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 15_000)]
+# Without it every message of a download crosses a thread of its own.
+ONE_THREAD = [("SingleThreadedUnaryStream", 1)]
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class SignIn(msgspec.Struct, frozen=True):
+    """Who is signed in at one gateway."""
+
+    email: str
+    session_token: str
+
+
+class Gateway:
+    """A connection to one gateway: every call has its deadline, every failure is an error of the catalogue."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        options = [*rpc.CHANNEL_OPTIONS, *KEEPALIVE, *ONE_THREAD]
+        self._channel = grpc.insecure_channel(address, options=options)
+        self.auth = stubs.AuthServiceStub(self._channel)
+        self.files = stubs.FileServiceStub(self._channel)
+        self.storage = stubs.StorageServiceStub(self._channel)
+
+    def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Reply], request: Request) -> Reply:
+        """Raises: the error the gateway told, GatewayUnreachable, or CallTooSlow."""
+        try:
+            return method(request, timeout=CALL_TIMEOUT_S)
+        except grpc.RpcError as failure:
+            raise self.error_of(failure) from failure
+
+    def error_of(self, failure: grpc.RpcError) -> CloudError:
+        return rpc.error_of(cast("grpc.Call", failure), self.address)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Session:
+    """A gateway, and the token by which it knows the person."""
+
+    def __init__(self, gateway: Gateway, token: str) -> None:
+        self.gateway = gateway
+        self.token = token
+
+    def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Reply], request: Request) -> Reply:
+        return self.gateway.call(method, request)
+
+
+class SessionStore:
+    """Who is signed in where, kept between runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = folder / "sessions.json"
+
+    def signed_in(self, address: str) -> SignIn:
+        """Raises: SessionEnded when nobody is signed in at that gateway."""
+        sign_in = self.known(address)
+        if sign_in is None:
+            raise SessionEnded
+        return sign_in
+
+    def known(self, address: str) -> SignIn | None:
+        """None: nobody is signed in there."""
+        return self._read().get(_key(address))
+
+    def remember(self, address: str, sign_in: SignIn) -> None:
+        with self._changing() as entries:
+            entries[_key(address)] = sign_in
+
+    def forget(self, address: str) -> None:
+        with self._changing() as entries:
+            entries.pop(_key(address), None)
+
+    def _read(self) -> dict[str, SignIn]:
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=dict[str, SignIn])
+        except FileNotFoundError:
+            return {}
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # A damaged file holds no session that could be saved: it means signed out, and is replaced at the next
+            # sign-in.
+            return {}
+        except OSError as error:
+            raise _local(error, self._file) from error
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, SignIn]]:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.chmod(0o700)
+            with (self._folder / "sessions.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                entries = self._read()
+                yield entries
+                self._write(entries)
+        except OSError as error:
+            raise _local(error, self._folder) from error
+
+    def _write(self, entries: dict[str, SignIn]) -> None:
+        # mkstemp makes the file 0600 from its first moment; a reader sees the old file or the new one.
+        handle, aside = tempfile.mkstemp(dir=self._folder, prefix=".sessions-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(entries)))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(aside).replace(self._file)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
+
+def config_folder() -> Path:
+    told = os.environ.get("XDG_CONFIG_HOME", "")
+    # The XDG specification says that a relative path must be ignored.
+    base = Path(told) if told.startswith("/") else Path("~/.config").expanduser()
+    return base / "cloudgrpc"
+
+
+def _key(address: str) -> str:
+    return address.strip().lower()
+
+
+def _local(error: OSError, path: Path) -> LocalFile:
+    return LocalFile(path=error.filename or path, reason=error.strerror or error)

@@ -1,0 +1,53 @@
+"""What a storage node may say of itself when it registers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cloudgrpc.errors import InvalidField
+
+NODE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
+INSTANCE_ID = re.compile(r"[0-9a-f]{32}\Z")
+HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}\Z")
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """Sizes in bytes; `instance_id` is of the node's folder."""
+
+    node_id: str
+    instance_id: str
+    host: str
+    port: int
+    capacity_bytes: int
+    used_bytes: int
+    chunk_count: int
+    cpu_cores: int
+
+
+def check_introduction(
+    *,
+    node_id: str,
+    instance_id: str,
+    host: str,
+    port: int,
+    capacity_bytes: int,
+    used_bytes: int,
+    chunk_count: int,
+    cpu_cores: int,
+) -> Introduction:
+    """Raises: InvalidField."""
+    rules = [
+        (NODE_ID.match(node_id), "node_id", "must be 1 to 63 of a-z, 0-9 and -, and not begin with -"),
+        (INSTANCE_ID.match(instance_id), "instance_id", "must be 32 hexadecimal digits"),
+        (HOST.match(host), "host", "is not a host name or address"),
+        (1 <= port <= 65535, "port", "must be 1 to 65535"),
+        (capacity_bytes > 0, "storage_capacity", "must be more than 0"),
+        (used_bytes >= 0, "storage_used", "must not be negative"),
+        (chunk_count >= 0, "chunk_count", "must not be negative"),
+    ]
+    for holds, field, reason in rules:
+        if not holds:
+            raise InvalidField(field=field, reason=reason)
+    return Introduction(node_id, instance_id, host, port, capacity_bytes, used_bytes, chunk_count, max(1, cpu_cores))

@@ -1,0 +1,200 @@
+"""Accounts, codes, proofs and sessions. Codes and tokens arrive here as keyed digests only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from peewee import fn
+
+from cloudgrpc.core import otp, quota
+from cloudgrpc.core.otp import SentCode, Verdict
+from cloudgrpc.core.units import size_words
+from cloudgrpc.errors import AccountUnknown, AlreadyEnrolled, PoolPromised, ProofMissing, SessionEnded
+from cloudgrpc.meta import events
+from cloudgrpc.meta.db import locked, now
+from cloudgrpc.meta.models import Account, Cluster, Entry, Node, OtpChallenge, Proof, Session, new_id
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whose session a call carries. Times are microseconds since 1970."""
+
+    account_id: str
+    email: str
+    full_name: str
+    root_id: str
+    created_at: int
+    session_expires_at: int
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """A session about to be opened: the keyed digest of its token, how long it is valid, and who asks."""
+
+    digest: str
+    valid_us: int
+    peer: str
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a new account gets, and what the pool may promise: see core.quota."""
+
+    new_account_bytes: int
+    copies: int
+    overcommit: float
+
+
+def remember_code(email: str, digest: str) -> None:
+    """The newest code takes the row: an older one is void from here on."""
+    row = {"email": email, "digest": digest, "expires_at": now() + otp.VALID_US, "attempts": 0}
+    OtpChallenge.insert(row).on_conflict(
+        conflict_target=[OtpChallenge.email],
+        update={OtpChallenge.digest: digest, OtpChallenge.expires_at: row["expires_at"], OtpChallenge.attempts: 0},
+    ).execute()
+    events.record("code.sent", f"a sign-in code was sent to {email}")
+
+
+def judge_code(email: str, digest: str, proof_digest: str, peer: str) -> tuple[Verdict, int]:
+    """Judge a typed code and record the attempt. OK uses the code up and keeps a proof under `proof_digest`.
+
+    Returns the verdict and the attempts left; raises nothing, since a raise would undo the record of the attempt.
+    """
+    moment = now()
+    row = locked(OtpChallenge.select().where(OtpChallenge.email == email)).first()
+    sent = SentCode(row.digest, row.expires_at, row.attempts) if row else None
+    verdict = otp.check_code(sent, digest, moment)
+    if verdict is Verdict.WRONG:
+        OtpChallenge.update(attempts=OtpChallenge.attempts + 1).where(OtpChallenge.email == email).execute()
+        left = otp.MAX_ATTEMPTS - row.attempts - 1
+        events.record("code.wrong", f"a wrong sign-in code was typed for {email}", left=left)
+        return verdict, left
+    if verdict is Verdict.OK:
+        OtpChallenge.delete().where(OtpChallenge.email == email).execute()
+        Proof.create(
+            digest=proof_digest,
+            email=email,
+            expires_at=moment + otp.PROOF_VALID_US,
+            peer=peer,
+            peer_expires_at=moment + otp.PEER_PROOF_VALID_US,
+        )
+        events.record("code.verified", f"{email} was verified")
+    return verdict, 0
+
+
+def enroll(email: str, full_name: str, proof: str, session: NewSession, promise: Promise) -> Caller:
+    """Make an account with its root folder and first session. `proof`: digest of the token, or "" to go by the peer.
+
+    Raises: ProofMissing, AlreadyEnrolled, PoolPromised.
+    """
+    _use_proof(email, proof, session.peer)
+    # Taken in turn, so that two enrolments cannot both see the last free promise.
+    locked(Cluster.select()).execute()
+    if Account.get_or_none(Account.email == email):
+        raise AlreadyEnrolled(email=email)
+    _check_promise(promise)
+    moment, account_id, root_id = now(), new_id(), new_id()
+    account = Account.create(
+        account_id=account_id,
+        email=email,
+        full_name=full_name,
+        quota_bytes=promise.new_account_bytes,
+        root_id=root_id,
+        created_at=moment,
+        last_login_at=moment,
+    )
+    Entry.create(
+        entry_id=root_id,
+        account=account_id,
+        kind="folder",
+        name="",
+        name_key="",
+        created_at=moment,
+        modified_at=moment,
+    )
+    events.record("account.enrolled", f"{email} enrolled", account_id=account_id)
+    return _open_session(account, session)
+
+
+def log_in(email: str, proof: str, session: NewSession) -> Caller:
+    """Raises: ProofMissing, AccountUnknown."""
+    _use_proof(email, proof, session.peer)
+    account = Account.get_or_none(Account.email == email)
+    if account is None:
+        raise AccountUnknown(email=email)
+    Account.update(last_login_at=now()).where(Account.account_id == account.account_id).execute()
+    return _open_session(account, session)
+
+
+def log_out(digest: str) -> None:
+    """Raises: SessionEnded."""
+    caller = find_caller(digest)
+    Session.delete().where(Session.digest == digest).execute()
+    events.record("session.ended", f"{caller.email} signed out", account_id=caller.account_id)
+
+
+def find_caller(digest: str) -> Caller:
+    """Raises: SessionEnded for a session that never was, has ended, or expired."""
+    row = (
+        Session.select(Session, Account)
+        .join(Account)
+        .where((Session.digest == digest) & (Session.expires_at > now()))
+        .first()
+    )
+    if row is None:
+        raise SessionEnded
+    return _caller(row.account, row.expires_at)
+
+
+def sweep() -> None:
+    """Forget what has expired."""
+    moment = now()
+    OtpChallenge.delete().where(OtpChallenge.expires_at < moment).execute()
+    Proof.delete().where(Proof.expires_at < moment).execute()
+    Session.delete().where(Session.expires_at < moment).execute()
+
+
+def _open_session(account: Account, session: NewSession) -> Caller:
+    moment = now()
+    Session.create(
+        digest=session.digest,
+        session_id=new_id(),
+        account=account.account_id,
+        created_at=moment,
+        expires_at=moment + session.valid_us,
+        peer=session.peer,
+    )
+    events.record("session.started", f"{account.email} signed in", account_id=account.account_id, peer=session.peer)
+    return _caller(account, moment + session.valid_us)
+
+
+def _use_proof(email: str, proof: str, peer: str) -> None:
+    """A proof is good for one use. Clients that know only the contract send no token: then the connection that
+    verified the address is the proof, for a minute."""
+    moment = now()
+    by_token = (Proof.digest == proof) & (Proof.expires_at > moment)
+    by_peer = (Proof.peer == peer) & (Proof.peer != "") & (Proof.peer_expires_at > moment)
+    used = Proof.delete().where((Proof.email == email) & (by_token if proof else by_peer)).execute()
+    if not used:
+        raise ProofMissing(email=email)
+
+
+def _check_promise(promise: Promise) -> None:
+    capacity = int(Node.select(fn.COALESCE(fn.SUM(Node.capacity_bytes), 0)).scalar())
+    promised = int(Account.select(fn.COALESCE(fn.SUM(Account.quota_bytes), 0)).scalar())
+    limit = quota.promise_limit(capacity, promise.copies, promise.overcommit)
+    if promised + promise.new_account_bytes > limit:
+        raise PoolPromised(
+            needed=size_words(promise.new_account_bytes), promised=size_words(promised), limit=size_words(limit)
+        )
+
+
+def _caller(account: Account, session_expires_at: int) -> Caller:
+    return Caller(
+        account_id=account.account_id,
+        email=account.email,
+        full_name=account.full_name,
+        root_id=account.root_id,
+        created_at=account.created_at,
+        session_expires_at=session_expires_at,
+    )

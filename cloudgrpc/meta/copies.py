@@ -1,0 +1,175 @@
+"""Chunks and their copies on nodes: where to read, what is short.
+
+What may be deleted stands in `orphans`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from peewee import JOIN, Case, fn
+
+from cloudgrpc.core.placement import wanted_copies
+from cloudgrpc.core.repair import Shortage
+from cloudgrpc.meta import events
+from cloudgrpc.meta.db import locked, now, rows
+from cloudgrpc.meta.models import Chunk, Copy, Extent, Node, Stray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A node with a copy."""
+
+    node_id: str
+    is_good: bool
+    is_online: bool
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A chunk without any good copy on an online node, and an online node where a bad one may yet be readable."""
+
+    chunk_id: str
+    checksum: str
+    node_id: str
+
+
+def holders(chunk_ids: Sequence[str]) -> dict[str, list[Holder]]:
+    """Who holds the chunks, good copies first. Doomed ones do not count."""
+    query = (
+        Copy.select(Copy.chunk, Copy.node, Copy.state, Node.is_online)
+        .join(Node)
+        .where(Copy.chunk.in_(list(chunk_ids)) & (Copy.state != "doomed"))
+        .order_by(Copy.state.desc())
+    )
+    found: dict[str, list[Holder]] = {chunk_id: [] for chunk_id in chunk_ids}
+    for chunk_id, node_id, state, is_online in rows(query):
+        found[chunk_id].append(Holder(node_id, state == "good", bool(is_online)))
+    return found
+
+
+def mark_bad(chunk_id: str, node_id: str, reason: str) -> bool:
+    """A copy turned out missing or damaged; False if that was known."""
+    changed = (
+        Copy.update(state="bad")
+        .where((Copy.chunk == chunk_id) & (Copy.node == node_id) & (Copy.state == "good"))
+        .execute()
+    )
+    if changed:
+        events.record(
+            "copy.bad",
+            f"the copy of chunk {chunk_id} on {node_id} is bad: {reason}",
+            node_id=node_id,
+            chunk_id=chunk_id,
+        )
+    return bool(changed)
+
+
+def add_good(chunk_id: str, node_id: str) -> bool:
+    """A node holds a verified copy now. False, and nothing is noted, when the pair is doomed or the chunk is going."""
+    chunk = locked(Chunk.select().where((Chunk.chunk_id == chunk_id) & Chunk.unreferenced_at.is_null())).first()
+    doomed_stray = Stray.get_or_none(
+        (Stray.node == node_id) & (Stray.chunk_id == chunk_id) & Stray.doomed_at.is_null(False)
+    )
+    standing = Copy.get_or_none((Copy.chunk == chunk_id) & (Copy.node == node_id))
+    if chunk is None or doomed_stray is not None or (standing is not None and standing.state == "doomed"):
+        return False
+    Stray.delete().where((Stray.node == node_id) & (Stray.chunk_id == chunk_id)).execute()
+    if standing is None:
+        Copy.create(chunk=chunk_id, node=node_id, state="good", created_at=now())
+    else:
+        Copy.update(state="good", created_at=now()).where((Copy.chunk == chunk_id) & (Copy.node == node_id)).execute()
+    events.record("copy.made", f"chunk {chunk_id} was copied to {node_id}", node_id=node_id, chunk_id=chunk_id)
+    return True
+
+
+def registered_nodes() -> int:
+    return Node.select().count()
+
+
+def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
+    """Referenced chunks with fewer good copies than wanted and at least one to copy from, rarest first.
+
+    A copy counts while its node is online, and for `delay_us` after it went.
+    """
+    wanted = wanted_copies(factor, registered_nodes())
+    counts = Node.is_online | (Node.offline_since_at > now() - delay_us)
+    counted = fn.COALESCE(fn.SUM(Case(None, [(counts, 1)], 0)), 0)
+    readable = fn.COALESCE(fn.SUM(Case(None, [(Node.is_online, 1)], 0)), 0)
+    query = (
+        Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, counted)
+        .join(Copy, JOIN.INNER, on=((Copy.chunk == Chunk.chunk_id) & (Copy.state == "good")))
+        .join(Node, JOIN.INNER, on=(Node.node_id == Copy.node))
+        .where(Chunk.unreferenced_at.is_null())
+        .group_by(Chunk.chunk_id, Chunk.length, Chunk.checksum)
+        .having((counted < wanted) & (readable > 0))
+        .order_by(counted)
+        .limit(limit)
+    )
+    short = rows(query)
+    barred = _barred([chunk_id for chunk_id, *_ in short])
+    held = holders([chunk_id for chunk_id, *_ in short])
+    return [
+        Shortage(
+            chunk_id=chunk_id,
+            length=length,
+            checksum=checksum,
+            holders=tuple(holder.node_id for holder in held[chunk_id] if holder.is_good),
+            barred=barred.get(chunk_id, frozenset()),
+            missing=wanted - int(count),
+        )
+        for chunk_id, length, checksum, count in short
+    ]
+
+
+def doubts(limit: int) -> list[Doubt]:
+    """Bad copies on online nodes of chunks that no online node has a good copy of: worth another look."""
+    other = Copy.alias()
+    its_node = Node.alias()
+    readable = (
+        other.select()
+        .join(its_node, on=(its_node.node_id == other.node))
+        .where((other.chunk == Copy.chunk) & (other.state == "good") & its_node.is_online)
+    )
+    query = (
+        Copy.select(Copy.chunk, Chunk.checksum, Copy.node)
+        .join(Chunk)
+        .switch(Copy)
+        .join(Node)
+        .where((Copy.state == "bad") & Node.is_online & Chunk.unreferenced_at.is_null() & ~fn.EXISTS(readable))
+        .limit(limit)
+    )
+    return [Doubt(*row) for row in rows(query)]
+
+
+def drop_needless_bad(factor: int, limit: int) -> int:
+    """Forget bad copies of chunks that have all their good ones again; a file that is left there ages as a stray."""
+    wanted = wanted_copies(factor, registered_nodes())
+    good = Copy.alias()
+    count = good.select(fn.COUNT(good.node)).where((good.chunk == Copy.chunk) & (good.state == "good"))
+    needless = rows(Copy.select(Copy.chunk, Copy.node).where((Copy.state == "bad") & (count >= wanted)).limit(limit))
+    for chunk_id, node_id in needless:
+        Copy.delete().where((Copy.chunk == chunk_id) & (Copy.node == node_id) & (Copy.state == "bad")).execute()
+    return len(needless)
+
+
+def name_of(chunk_id: str) -> str:
+    """A file that a chunk belongs to, for words; the chunk itself if none does."""
+    extent = Extent.get_or_none(Extent.chunk == chunk_id)
+    return str(extent.version.entry.name) if extent else f"chunk {chunk_id}"
+
+
+def _barred(chunk_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Nodes that are told, or about to be told, to delete their copy."""
+    doomed = Copy.select(Copy.chunk, Copy.node).where(Copy.chunk.in_(list(chunk_ids)) & (Copy.state == "doomed"))
+    strays = Stray.select(Stray.chunk_id, Stray.node).where(
+        Stray.chunk_id.in_(list(chunk_ids)) & Stray.doomed_at.is_null(False)
+    )
+    barred: dict[str, frozenset[str]] = {}
+    for chunk_id, node_id in [*rows(doomed), *rows(strays)]:
+        barred[chunk_id] = barred.get(chunk_id, frozenset()) | {node_id}
+    return barred

@@ -1,0 +1,280 @@
+"""The tree of folders and files: look up, list, make, trash, purge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from peewee import JOIN, fn
+
+from cloudgrpc.core import paths
+from cloudgrpc.errors import Missing, NameTaken
+from cloudgrpc.meta import events
+from cloudgrpc.meta.db import locked, now, rows
+from cloudgrpc.meta.models import Account, Chunk, Entry, Extent, Version, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import peewee
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as its owner sees it; times are microseconds since 1970."""
+
+    file_id: str
+    name: str
+    size_bytes: int
+    mime_type: str
+    digest: str
+    created_at: int
+    modified_at: int
+    is_trashed: bool
+    version_id: str
+    chunk_count: int = 0
+
+
+@dataclass(frozen=True)
+class Folder:
+    folder_id: str
+    name: str
+    created_at: int
+    file_count: int = 0
+
+
+@dataclass(frozen=True)
+class Page:
+    folders: list[Folder]
+    files: list[File]
+    last: tuple[str, str, str] | None  # where the next page goes on: kind, name key, id; None: that was all
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One extent of a version, for reading."""
+
+    position: int
+    chunk_id: str
+    length: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Usage:
+    allocated_bytes: int
+    used_bytes: int  # with what open uploads have reserved
+    by_type: dict[str, int]
+    total_files: int
+    total_folders: int
+
+
+def find_folder(account_id: str, folder_id: str) -> Entry:
+    """A live folder; "" is the root. Raises: Missing."""
+    if folder_id:
+        row = Entry.get_or_none(_mine(account_id, folder_id) & (Entry.kind == "folder") & Entry.trashed_at.is_null())
+    else:
+        row = Entry.get_or_none((Entry.account == account_id) & Entry.parent.is_null())
+    if row is None:
+        raise Missing(what=f"Folder {folder_id}")
+    return row
+
+
+def find_file(account_id: str, file_id: str, *, with_trash: bool = False) -> File:
+    """Raises: Missing, also for another account's file."""
+    query = _files().where(_mine(account_id, file_id))
+    row = (query if with_trash else query.where(Entry.trashed_at.is_null())).first()
+    if row is None:
+        raise Missing(what=f"File {file_id}")
+    chunks = Extent.select().where(Extent.version == row["version_id"]).count()
+    return _file(row, chunks)
+
+
+def pieces(version_id: str, after: int, limit: int) -> list[Piece]:
+    """Extents of a version in order, from the position behind `after` (-1 for the start)."""
+    query = (
+        Extent.select(Extent.position, Extent.chunk, Extent.length, Chunk.checksum)
+        .join(Chunk)
+        .where((Extent.version == version_id) & (Extent.position > after))
+        .order_by(Extent.position)
+        .limit(limit)
+    )
+    return [Piece(*row) for row in rows(query)]
+
+
+def resolve(account_id: str, names: Iterable[str]) -> File | Folder:
+    """What stands at a path, given as the names along it. Raises: Missing naming the path."""
+    entry = find_folder(account_id, "")
+    walked = ""
+    for name in names:
+        walked += f"/{name}"
+        found = live_entry(entry.entry_id, name) if entry.kind == "folder" else None
+        if found is None:
+            raise Missing(what=walked)
+        entry = found
+    if entry.kind == "file":
+        return find_file(account_id, entry.entry_id)
+    return Folder(entry.entry_id, entry.name, entry.created_at, _file_counts([entry.entry_id]).get(entry.entry_id, 0))
+
+
+def live_entry(parent_id: str, name: str) -> Entry | None:
+    return Entry.get_or_none(
+        (Entry.parent == parent_id) & (Entry.name_key == paths.name_key(name)) & Entry.trashed_at.is_null()
+    )
+
+
+def page(account_id: str, folder_id: str, *, with_trash: bool, after: tuple[str, str, str] | None, limit: int) -> Page:
+    """Up to `limit` entries of a folder, folders first, each kind by name. Raises: Missing."""
+    parent = find_folder(account_id, folder_id)
+    query = _files(JOIN.LEFT_OUTER).where(Entry.parent == parent.entry_id)
+    if not with_trash:
+        query = query.where(Entry.trashed_at.is_null())
+    if after:
+        query = query.where(_behind(after))
+    rows = list(query.order_by(Entry.kind.desc(), Entry.name_key, Entry.entry_id).limit(limit + 1))
+    more, rows = len(rows) > limit, rows[:limit]
+    counts = _file_counts([row["entry_id"] for row in rows if row["kind"] == "folder"])
+    return Page(
+        folders=[
+            Folder(row["entry_id"], row["name"], row["created_at"], counts.get(row["entry_id"], 0))
+            for row in rows
+            if row["kind"] == "folder"
+        ],
+        files=[_file(row) for row in rows if row["kind"] == "file"],
+        last=(rows[-1]["kind"], rows[-1]["name_key"], rows[-1]["entry_id"]) if more else None,
+    )
+
+
+def make_folder(account_id: str, parent_id: str, name: str) -> Folder:
+    """Raises: Missing (the parent), NameTaken."""
+    parent = find_folder(account_id, parent_id)
+    locked(Entry.select().where(Entry.entry_id == parent.entry_id)).execute()
+    if live_entry(parent.entry_id, name):
+        raise NameTaken(name=name)
+    moment = now()
+    entry = Entry.create(
+        entry_id=new_id(),
+        account=account_id,
+        parent=parent.entry_id,
+        kind="folder",
+        name=name,
+        name_key=paths.name_key(name),
+        created_at=moment,
+        modified_at=moment,
+    )
+    events.record("folder.made", f"folder {name} was made", account_id=account_id, folder_id=entry.entry_id)
+    return Folder(entry.entry_id, name, moment)
+
+
+def trash(account_id: str, file_id: str) -> None:
+    """Raises: Missing, also for a file that is in the trash already."""
+    file = find_file(account_id, file_id)
+    changed = Entry.update(trashed_at=now()).where((Entry.entry_id == file_id) & Entry.trashed_at.is_null()).execute()
+    if not changed:  # another delete was a moment earlier
+        raise Missing(what=f"File {file_id}")
+    events.record("file.trashed", f"{file.name} was moved to the trash", account_id=account_id, file_id=file_id)
+
+
+def purge(account_id: str, file_id: str) -> None:
+    """Delete a file for good, live or trashed: quota is free at once, its chunks age towards collection.
+
+    Raises: Missing.
+    """
+    if not locked(Entry.select().where(_mine(account_id, file_id) & (Entry.kind == "file"))).first():
+        raise Missing(what=f"File {file_id}")
+    file = find_file(account_id, file_id, with_trash=True)
+    versions = Version.select(Version.version_id).where(Version.entry == file_id)
+    chunks = [chunk_id for (chunk_id,) in rows(Extent.select(Extent.chunk).where(Extent.version.in_(versions)))]
+    size = int(Version.select(fn.COALESCE(fn.SUM(Version.size_bytes), 0)).where(Version.entry == file_id).scalar())
+    Extent.delete().where(Extent.version.in_(versions)).execute()
+    Version.delete().where(Version.entry == file_id).execute()
+    Entry.delete().where(Entry.entry_id == file_id).execute()
+    Account.update(used_bytes=Account.used_bytes - size).where(Account.account_id == account_id).execute()
+    _release(chunks)
+    events.record(
+        "file.purged", f"{file.name} was deleted for good", account_id=account_id, file_id=file_id, bytes=size
+    )
+
+
+def usage(account_id: str) -> Usage:
+    account = Account.get_by_id(account_id)
+    by_type = (
+        Version.select(Version.mime_type, fn.SUM(Version.size_bytes))
+        .join(Entry)
+        .where(Entry.account == account_id)
+        .group_by(Version.mime_type)
+    )
+    live = Entry.select().where((Entry.account == account_id) & Entry.trashed_at.is_null())
+    return Usage(
+        allocated_bytes=account.quota_bytes,
+        used_bytes=account.used_bytes + account.reserved_bytes,
+        by_type={mime: int(size) for mime, size in rows(by_type)},
+        total_files=live.where(Entry.kind == "file").count(),
+        total_folders=live.where((Entry.kind == "folder") & Entry.parent.is_null(False)).count(),
+    )
+
+
+def _release(chunk_ids: list[str]) -> None:
+    """Start the grace time of those chunks that no extent names any more."""
+    moment = now()
+    for start in range(0, len(chunk_ids), 500):
+        batch = chunk_ids[start : start + 500]
+        used = Extent.select(Extent.chunk).where(Extent.chunk.in_(batch))
+        Chunk.update(unreferenced_at=moment).where(Chunk.chunk_id.in_(batch) & Chunk.chunk_id.not_in(used)).execute()
+
+
+def _mine(account_id: str, entry_id: str) -> peewee.Expression:
+    return (Entry.entry_id == entry_id) & (Entry.account == account_id)
+
+
+def _behind(after: tuple[str, str, str]) -> peewee.Expression:
+    """Later in the order of lists: kind descending ("folder" before "file"), then name key, then id."""
+    kind, key, entry_id = after
+    same_kind = (Entry.kind == kind) & (
+        (Entry.name_key > key) | ((Entry.name_key == key) & (Entry.entry_id > entry_id))
+    )
+    return (Entry.kind < kind) | same_kind
+
+
+def _files(join: str = JOIN.INNER) -> Any:
+    return (
+        Entry.select(
+            Entry.entry_id,
+            Entry.kind,
+            Entry.name,
+            Entry.name_key,
+            Entry.created_at,
+            Entry.modified_at,
+            Entry.trashed_at,
+            Entry.version_id,
+            Version.size_bytes,
+            Version.mime_type,
+            Version.digest,
+        )
+        .join(Version, join, on=(Entry.version_id == Version.version_id))
+        .dicts()
+    )
+
+
+def _file(row: dict[str, Any], chunk_count: int = 0) -> File:
+    return File(
+        file_id=row["entry_id"],
+        name=row["name"],
+        size_bytes=row["size_bytes"],
+        mime_type=row["mime_type"],
+        digest=row["digest"],
+        created_at=row["created_at"],
+        modified_at=row["modified_at"],
+        is_trashed=row["trashed_at"] is not None,
+        version_id=row["version_id"],
+        chunk_count=chunk_count,
+    )
+
+
+def _file_counts(folder_ids: list[str]) -> dict[str, int]:
+    query = (
+        Entry.select(Entry.parent, fn.COUNT(Entry.entry_id))
+        .where(Entry.parent.in_(folder_ids) & (Entry.kind == "file") & Entry.trashed_at.is_null())
+        .group_by(Entry.parent)
+    )
+    return dict(rows(query)) if folder_ids else {}

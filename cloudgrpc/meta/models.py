@@ -1,0 +1,281 @@
+"""The tables, each column with the law it keeps.
+
+Every `_at` column is UTC in microseconds since 1970, by the database's own clock (db.now); `_bytes` are bytes. Ids are
+32 random hexadecimal digits and never used again.
+
+    account ─< session                folder and file are entries of one tree per account:
+    account ─< entry ─< version ─< extent >─ chunk ─< copy >─ node
+    account ─< upload ─< upload_chunk ─< receipt >─ node            (an upload on its way)
+    stray: a file on a node that no copy row names, since it was first seen
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from peewee import (
+    SQL,
+    AutoField,
+    BigIntegerField,
+    BooleanField,
+    Check,
+    CompositeKey,
+    DatabaseProxy,
+    ForeignKeyField,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+# Bound by db.open_database; a process has one metadata database.
+DATABASE = DatabaseProxy()
+
+
+def new_id() -> str:
+    return secrets.token_hex(16)
+
+
+class Table(Model):
+    class Meta:
+        database = DATABASE
+        legacy_table_names = False
+
+
+class Cluster(Table):
+    """One row: which cluster this database is about. Nodes of another cluster are refused by it."""
+
+    cluster_id = TextField(primary_key=True)
+    created_at = BigIntegerField()
+
+
+class Lease(Table):
+    """Who does a job that one gateway at a time should do. A hint, not a lock: two leaders must be harmless."""
+
+    name = TextField(primary_key=True)
+    holder = TextField()
+    until_at = BigIntegerField()
+
+
+class Account(Table):
+    """A person. used + reserved never passes quota by an upload: the reservation is one conditional UPDATE."""
+
+    account_id = TextField(primary_key=True)
+    email = TextField(unique=True)  # in the form of core.otp.check_email
+    full_name = TextField()
+    quota_bytes = BigIntegerField(constraints=[Check("quota_bytes >= 0")])
+    used_bytes = BigIntegerField(default=0, constraints=[Check("used_bytes >= 0")])  # logical, of every version
+    reserved_bytes = BigIntegerField(default=0, constraints=[Check("reserved_bytes >= 0")])  # of open uploads
+    root_id = TextField()  # the entry that is the root folder
+    created_at = BigIntegerField()
+    last_login_at = BigIntegerField(null=True)
+
+
+class OtpChallenge(Table):
+    """The newest code sent to an address; a new one takes the row, so the old one is void."""
+
+    email = TextField(primary_key=True)
+    digest = TextField()  # keyed; the code itself is nowhere
+    expires_at = BigIntegerField()
+    attempts = IntegerField(default=0)  # wrong ones; used up at otp.MAX_ATTEMPTS
+
+
+class Proof(Table):
+    """A verified address, good for one Enroll or Login: by token, or by the connection that verified."""
+
+    digest = TextField(primary_key=True)  # of the verification token, keyed
+    email = TextField(index=True)
+    expires_at = BigIntegerField()
+    peer = TextField()  # "" where a proxy stands before the gateway
+    peer_expires_at = BigIntegerField()
+
+
+class Session(Table):
+    digest = TextField(primary_key=True)  # of the session token, keyed
+    session_id = TextField(unique=True)  # what a person sees of it
+    account = ForeignKeyField(Account, on_delete="CASCADE")
+    created_at = BigIntegerField()
+    expires_at = BigIntegerField(index=True)
+    peer = TextField()
+
+
+class Entry(Table):
+    """A folder or a file in an account's tree. Names are unique among the live entries of a folder."""
+
+    entry_id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, on_delete="CASCADE")
+    parent = ForeignKeyField("self", null=True, on_delete="RESTRICT")  # null: the root folder
+    kind = TextField(constraints=[Check("kind IN ('folder', 'file')")])
+    name = TextField()  # as given
+    name_key = TextField()  # as compared, core.paths.name_key
+    version_id = TextField(null=True)  # the version people see; null for a folder
+    created_at = BigIntegerField()
+    modified_at = BigIntegerField()
+    trashed_at = BigIntegerField(null=True)  # null: live
+
+    class Meta:
+        # The index of lists; uniqueness among the live is in the migration, since peewee writes no partial index here.
+        indexes = ((("parent", "kind", "name_key", "entry_id"), False),)
+
+
+class Version(Table):
+    """One content of a file. Never changed; the newest is the one its entry names."""
+
+    version_id = TextField(primary_key=True)
+    entry = ForeignKeyField(Entry, on_delete="CASCADE")
+    number = IntegerField()  # 1, 2, 3 … within the file
+    size_bytes = BigIntegerField()
+    digest = TextField()  # "blake3:<hex>" of the content
+    mime_type = TextField()
+    created_at = BigIntegerField()
+
+    class Meta:
+        indexes = ((("entry", "number"), True),)
+
+
+class Chunk(Table):
+    """Stored bytes. Lives as long as an extent names it, and a grace time longer."""
+
+    chunk_id = TextField(primary_key=True)
+    length = IntegerField()
+    checksum = (
+        TextField()
+    )  # BLAKE3 of the stored bytes, hex; "" if it was planned by a dead upload and maybe never sent
+    created_at = BigIntegerField()
+    unreferenced_at = BigIntegerField(null=True, index=True)  # null: an extent names it
+
+
+class Extent(Table):
+    """A version's bytes: its chunks by position. The foreign key is the reference; there are no counters."""
+
+    version = ForeignKeyField(Version, on_delete="CASCADE")
+    position = IntegerField()
+    chunk = ForeignKeyField(Chunk, on_delete="RESTRICT")
+    length = IntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("version", "position")
+
+
+class Node(Table):
+    node_id = TextField(primary_key=True)
+    instance_id = TextField()  # of its folder; another folder may take the id only while the node is offline
+    host = TextField()
+    port = IntegerField()
+    capacity_bytes = BigIntegerField()
+    used_bytes = BigIntegerField()
+    chunk_count = IntegerField()
+    cpu_cores = IntegerField()
+    is_online = BooleanField()
+    is_read_only = BooleanField(default=False)
+    registered_at = BigIntegerField()
+    last_heartbeat_at = BigIntegerField()
+    offline_since_at = BigIntegerField(null=True)  # null: online
+    inventory_at = BigIntegerField(null=True)  # when its files were last compared with copy rows
+    is_collecting = BooleanField(default=True)  # false: too many of its files are unknown, nothing is deleted there
+
+
+class Copy(Table):
+    """A chunk on a node. good: counted and read; bad: missing or damaged there, made again by repair; doomed: the node
+    is told to delete it, and nothing may lean on it any more."""
+
+    chunk = ForeignKeyField(Chunk, on_delete="RESTRICT")
+    node = ForeignKeyField(Node, on_delete="RESTRICT")
+    state = TextField(constraints=[Check("state IN ('good', 'bad', 'doomed')")])
+    created_at = BigIntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("chunk", "node")
+        indexes = ((("node", "chunk"), False), (("state",), False))
+
+
+class Stray(Table):
+    """A file on a node that no copy row names. It ages from first_seen_at, never from its own dates."""
+
+    node = ForeignKeyField(Node, on_delete="CASCADE")
+    chunk_id = TextField()  # no foreign key: mostly there is no such chunk
+    first_seen_at = BigIntegerField()
+    doomed_at = BigIntegerField(null=True)  # set once, by the transaction that checked again
+
+    class Meta:
+        primary_key = CompositeKey("node", "chunk_id")
+
+
+class Upload(Table):
+    """An upload on its way, or (kept for a while) what was answered to it. Only an open one with a live lease can
+    receive and commit."""
+
+    account_id: str
+    parent_id: str
+    upload_id = TextField(primary_key=True)
+    account = ForeignKeyField(Account, on_delete="CASCADE")
+    parent = ForeignKeyField(Entry, on_delete="CASCADE")
+    name = TextField()
+    mime_type = TextField()
+    size_bytes = BigIntegerField()  # also what is reserved while it is open
+    request_id = TextField(null=True)  # the client's; unique per account
+    state = TextField(constraints=[Check("state IN ('open', 'committed', 'abandoned')")])
+    lease_until_at = BigIntegerField(index=True)
+    created_at = BigIntegerField()
+    entry_id = TextField(null=True)  # the answer, once committed
+    chunks_stored = IntegerField(default=0)
+    digest = TextField(default="")
+
+    class Meta:
+        indexes = ((("account", "request_id"), True),)
+
+
+class UploadChunk(Table):
+    """A chunk id that an upload uses or is about to use: written before the chunk is sent, so that no crash leaves a
+    chunk on a node whose id no row knows."""
+
+    chunk_id = TextField(primary_key=True)
+    upload = ForeignKeyField(Upload, on_delete="CASCADE")
+    position = IntegerField()
+    length = IntegerField(null=True)  # null: planned, no receipts yet
+    checksum = TextField(default="")
+
+    class Meta:
+        indexes = ((("upload", "position"), True),)
+
+
+class Receipt(Table):
+    """A node has said: this chunk is on my disk, flushed."""
+
+    chunk = ForeignKeyField(UploadChunk, on_delete="CASCADE")
+    node_id = TextField()
+
+    class Meta:
+        primary_key = CompositeKey("chunk", "node_id")
+
+
+class Event(Table):
+    """What changed state, written in the same transaction. Holds no secret."""
+
+    event_id = AutoField()
+    at = BigIntegerField(index=True)
+    kind = TextField()
+    account_id = TextField(default="")
+    node_id = TextField(default="")
+    message = TextField()
+    details = TextField(constraints=[SQL("DEFAULT '{}'")], default="{}")  # JSON
+
+
+TABLES: list[type[Table]] = [
+    Cluster,
+    Lease,
+    Account,
+    OtpChallenge,
+    Proof,
+    Session,
+    Entry,
+    Version,
+    Chunk,
+    Extent,
+    Node,
+    Copy,
+    Stray,
+    Upload,
+    UploadChunk,
+    Receipt,
+    Event,
+]

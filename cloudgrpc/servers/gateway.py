@@ -1,0 +1,163 @@
+"""The role of the gateway: opens the metadata, listens, and leads the rounds of upkeep."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+
+from cloudgrpc import __version__, rpc
+from cloudgrpc.actions.accounts import Accounts
+from cloudgrpc.actions.budget import Budget
+from cloudgrpc.actions.collecting import Collecting
+from cloudgrpc.actions.downloads import Downloads
+from cloudgrpc.actions.files import Files
+from cloudgrpc.actions.nodes import Nodes
+from cloudgrpc.actions.repair import Repair
+from cloudgrpc.actions.upkeep import Upkeep
+from cloudgrpc.actions.uploads import Uploads
+from cloudgrpc.chunks.remote import RemoteStore
+from cloudgrpc.config import MIB
+from cloudgrpc.core.units import size_words
+from cloudgrpc.errors import FolderInUse, PortInUse
+from cloudgrpc.meta import db, nodes, schema
+from cloudgrpc.meta.accounts import Promise
+from cloudgrpc.pb import cloud_storage_pb2_grpc as services
+from cloudgrpc.servers.process import parent_gone, run_async, stop_event, until_stopped
+from cloudgrpc.servers.secrets_store import shared_secret
+from cloudgrpc.services.auth import AuthService
+from cloudgrpc.services.file import FileService, add_file_service
+from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses
+from cloudgrpc.services.node import NodeService
+from cloudgrpc.services.storage import StorageService
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from cloudgrpc.config import Config
+
+GRACE_S = 2.0
+
+
+@dataclass(frozen=True)
+class House:
+    """The gateway's parts, built once."""
+
+    accounts: Accounts
+    files: Files
+    uploads: Uploads
+    downloads: Downloads
+    nodes: Nodes
+    upkeep: Upkeep
+
+
+def run(config: Config, args: argparse.Namespace) -> None:
+    rpc.tune_allocator()
+    run_async(serve(config, exit_with_parent=args.exit_with_parent))
+
+
+async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
+    """Run until told to stop. Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, DatabaseUnavailable."""
+    rpc.check_listen(config.gateway.host, config.cluster.allow_plaintext)
+    stop = stop_event()
+    with _data_folder(config), contextlib.closing(db.open_database(config.database, config.data_folder)) as database:
+        await database.run(schema.migrate)
+        secret = shared_secret(config, ("cluster", "secret"))
+        house = build(config, database, secret, await database.run(schema.cluster_id))
+        server = build_server(house, config, secret)
+        port = _listen(server, config)
+        await server.start()
+        _announce(config, port, await database.read(nodes.pool_capacity))
+        work = [house.upkeep.run(), *([parent_gone(stop)] if exit_with_parent else [])]
+        try:
+            await until_stopped(stop, *work)
+        finally:
+            await server.stop(GRACE_S)
+            await house.nodes.close()
+
+
+def build(config: Config, database: db.Database, secret: str, cluster_id: str) -> House:
+    timeout_s = config.cluster.node_timeout_s
+    the_nodes = Nodes(
+        database,
+        config.cluster,
+        cluster_id,
+        lambda node: RemoteStore(node.node_id, node.host, node.port, secret, timeout_s),
+    )
+    accounts = Accounts(
+        database,
+        shared_secret(config, ("gateway", "digest_key")),
+        _print_code,
+        Promise(config.drive.new_account_mb * MIB, config.cluster.replication_factor, config.drive.overcommit),
+        trusts_peers=not config.gateway.behind_proxy,
+    )
+    budget = Budget()
+    repair = Repair(database, the_nodes, config.upkeep)
+    collecting = Collecting(database, the_nodes, config.upkeep)
+    return House(
+        accounts=accounts,
+        files=Files(database),
+        uploads=Uploads(database, the_nodes, budget, config.drive),
+        downloads=Downloads(database, the_nodes, budget),
+        nodes=the_nodes,
+        upkeep=Upkeep(database, the_nodes, repair, collecting, config.upkeep),
+    )
+
+
+def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
+    server = grpc.aio.server(interceptors=[ErrorsToStatuses(), ClusterSecret(secret)], options=rpc.SERVER_OPTIONS)
+    services.add_AuthServiceServicer_to_server(AuthService(house.accounts), server)
+    # What these do not implement, the generated servicers answer with UNIMPLEMENTED.
+    files = FileService(  # type: ignore[abstract]
+        house.accounts, house.files, house.uploads, house.downloads, config.drive
+    )
+    add_file_service(files, server)
+    services.add_StorageServiceServicer_to_server(StorageService(house.accounts, house.files), server)
+    services.add_NodeServiceServicer_to_server(NodeService(house.nodes), server)  # type: ignore[abstract]
+    services.add_PaymentServiceServicer_to_server(services.PaymentServiceServicer(), server)  # type: ignore[abstract]
+    services.add_AdminServiceServicer_to_server(services.AdminServiceServicer(), server)  # type: ignore[abstract]
+    return server
+
+
+@contextlib.contextmanager
+def _data_folder(config: Config) -> Iterator[None]:
+    """The folder, held against a second gateway: two on one SQLite file would each lead its own upkeep."""
+    folder = config.data_folder
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / "gateway.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FolderInUse(folder=folder) from error
+        yield
+
+
+def _listen(server: grpc.aio.Server, config: Config) -> int:
+    host, port = config.gateway.host, config.gateway.port
+    try:
+        return server.add_insecure_port(rpc.address(host, port))
+    except RuntimeError as error:  # all that gRPC says is that it could not
+        raise PortInUse(port=port, host=host, flag="--port") from error
+
+
+def _announce(config: Config, port: int, pool: int) -> None:
+    more = "" if pool else ", grows as nodes join"
+    lines = [
+        f"CloudGrpc {__version__} gateway",
+        f"  listens on  {rpc.address(config.gateway.host, port)}",
+        f"  database    {db.describe(config.database, config.data_folder)}",
+        f"  pool        {size_words(pool) if pool else '0 GB'}{more}",
+        "  mail        not configured: sign-in codes are printed here",
+        "  payments    not configured",
+    ]
+    print("\n".join(lines), flush=True)
+
+
+async def _print_code(email: str, code: str) -> None:
+    """Standard output only, never the log: a log is kept, and read by others."""
+    await asyncio.to_thread(print, f"OTP code for {email}: {code} (valid 5 minutes)", flush=True)

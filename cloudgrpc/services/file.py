@@ -1,0 +1,210 @@
+"""FileService: files in, files out, folders, lists and deletes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from cloudgrpc import rpc
+from cloudgrpc.chunks.wire import pack_download_piece
+from cloudgrpc.core import paths
+from cloudgrpc.core.units import rfc3339
+from cloudgrpc.errors import InvalidField, ListTooLong, PeerSilent
+from cloudgrpc.meta.files import File, Folder
+from cloudgrpc.meta.uploads import Wish
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.pb.cloud_storage_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from cloudgrpc.actions.accounts import Accounts
+    from cloudgrpc.actions.downloads import Downloads
+    from cloudgrpc.actions.files import Files
+    from cloudgrpc.actions.uploads import Uploads
+    from cloudgrpc.config import Drive
+    from cloudgrpc.meta.accounts import Caller
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+REQUEST_ID_BYTES = 128
+MIME_BYTES = 255
+DEFAULT_MIME = "application/octet-stream"
+
+
+class FileService(FileServiceServicer):
+    def __init__(
+        self, accounts: Accounts, files: Files, uploads: Uploads, downloads: Downloads, settings: Drive
+    ) -> None:
+        self._accounts = accounts
+        self._files = files
+        self._uploads = uploads
+        self._downloads = downloads
+        self._silence_s = settings.silence_s
+
+    async def UploadFile(self, stream: AsyncIterator[pb.UploadFileRequest], _context: Context) -> pb.UploadFileResponse:
+        messages = _Messages(stream, self._silence_s)
+        metadata = await messages.metadata()
+        caller = await self._accounts.caller(metadata.session_token)
+        answer = await self._uploads.upload(_wish(caller, metadata), messages.data)
+        return pb.UploadFileResponse(
+            success=True,
+            message=f"{metadata.filename} is stored.",
+            file_id=answer.file_id,
+            chunks_stored=answer.chunks_stored,
+            checksum=answer.digest,
+        )
+
+    async def DownloadFile(  # type: ignore[override]  # it writes itself, to notice a reader that takes nothing
+        self, request: pb.DownloadFileRequest, context: Context
+    ) -> None:
+        caller = await self._accounts.caller(request.session_token)
+        file = await self._downloads.open(caller.account_id, request.file_id)
+        await self._write(context, pb.DownloadFileResponse(file_info=_info(file)).SerializeToString())
+        async with contextlib.aclosing(self._downloads.chunks(file)) as chunks:
+            async for chunk in chunks:
+                for start in range(0, len(chunk), rpc.PIECE_BYTES):
+                    await self._write(context, pack_download_piece(memoryview(chunk)[start : start + rpc.PIECE_BYTES]))
+
+    async def ListFiles(self, request: pb.ListFilesRequest, _context: Context) -> pb.ListFilesResponse:
+        caller = await self._accounts.caller(request.session_token)
+        page, token = await self._files.list(
+            caller.account_id,
+            request.folder_id,
+            request.page_size,
+            request.page_token,
+            with_trash=request.include_deleted,
+        )
+        response = pb.ListFilesResponse(
+            success=True,
+            files=[_file_entry(file) for file in page.files],
+            folders=[_folder_entry(folder) for folder in page.folders],
+            next_page_token=token,
+        )
+        return _fitting(response)
+
+    async def GetFileMetadata(self, request: pb.FileMetadataRequest, _context: Context) -> pb.FileMetadataResponse:
+        caller = await self._accounts.caller(request.session_token)
+        file = await self._files.find(caller.account_id, request.file_id)
+        return pb.FileMetadataResponse(
+            success=True, file=_file_entry(file), chunk_count=file.chunk_count, checksum=file.digest
+        )
+
+    async def CreateFolder(self, request: pb.CreateFolderRequest, _context: Context) -> pb.CreateFolderResponse:
+        caller = await self._accounts.caller(request.session_token)
+        folder = await self._files.make_folder(caller.account_id, request.parent_folder_id, request.folder_name)
+        return pb.CreateFolderResponse(success=True, message=f"{folder.name} was made.", folder_id=folder.folder_id)
+
+    async def DeleteFile(self, request: pb.DeleteFileRequest, _context: Context) -> pb.DeleteFileResponse:
+        caller = await self._accounts.caller(request.session_token)
+        await self._files.delete(caller.account_id, request.file_id, permanent=request.permanent)
+        where = "Deleted for good." if request.permanent else "Moved to the trash."
+        return pb.DeleteFileResponse(success=True, message=where)
+
+    async def ResolvePath(self, request: pb.ResolvePathRequest, _context: Context) -> pb.ResolvePathResponse:
+        caller = await self._accounts.caller(request.session_token)
+        found = await self._files.resolve(caller.account_id, request.path)
+        if isinstance(found, File):
+            return pb.ResolvePathResponse(success=True, file=_file_entry(found))
+        return pb.ResolvePathResponse(success=True, folder=_folder_entry(found))
+
+    async def _write(self, context: Context, message: bytes) -> None:
+        """Raises: PeerSilent when the reader takes nothing for too long."""
+        try:
+            async with asyncio.timeout(self._silence_s):
+                await context.write(message)
+        except TimeoutError as error:
+            raise PeerSilent(seconds=self._silence_s) from error
+
+
+class _Messages:
+    """An upload's messages: metadata once, then bytes."""
+
+    def __init__(self, stream: AsyncIterator[pb.UploadFileRequest], silence_s: float) -> None:
+        self._stream = stream
+        self._silence_s = silence_s
+
+    async def metadata(self) -> pb.FileMetadata:
+        try:
+            async with asyncio.timeout(self._silence_s):
+                first = await anext(self._stream, None)
+        except TimeoutError as error:
+            raise PeerSilent(seconds=self._silence_s) from error
+        if first is None or first.WhichOneof("data") != "metadata":
+            raise InvalidField(field="metadata", reason="must come first")
+        return first.metadata
+
+    async def data(self) -> bytes:
+        """The next bytes; b"" at the end of the stream. Messages without any are passed over."""
+        async for message in self._stream:
+            if message.WhichOneof("data") == "metadata":
+                raise InvalidField(field="metadata", reason="must come only once")
+            if message.chunk_data:
+                return message.chunk_data
+        return b""
+
+
+def add_file_service(service: FileService, server: grpc.aio.Server) -> None:
+    """DownloadFile answers in messages that are packed already."""
+    download: Any = grpc.unary_stream_rpc_method_handler(service.DownloadFile, pb.DownloadFileRequest.FromString)
+    add_FileServiceServicer_to_server(service, server)
+    # Of two handlers of one method the one registered later counts.
+    server.add_registered_method_handlers("cloudstorage.FileService", {"DownloadFile": download})
+
+
+def _wish(caller: Caller, metadata: pb.FileMetadata) -> Wish:
+    paths.check_name(metadata.filename, "filename")
+    if metadata.file_size < 0:
+        raise InvalidField(field="file_size", reason="must not be negative")
+    if len(metadata.request_id.encode()) > REQUEST_ID_BYTES or "\0" in metadata.request_id:
+        raise InvalidField(field="request_id", reason=f"must be at most {REQUEST_ID_BYTES} bytes, without NUL")
+    if len(metadata.mime_type.encode()) > MIME_BYTES or not metadata.mime_type.isprintable():
+        raise InvalidField(field="mime_type", reason=f"must be at most {MIME_BYTES} printable bytes")
+    return Wish(
+        account_id=caller.account_id,
+        parent_id=metadata.parent_folder_id,
+        name=metadata.filename,
+        size_bytes=metadata.file_size,
+        mime_type=metadata.mime_type or DEFAULT_MIME,
+        request_id=metadata.request_id,
+    )
+
+
+def _fitting(response: pb.ListFilesResponse) -> pb.ListFilesResponse:
+    if response.ByteSize() > rpc.MESSAGE_BYTES:
+        raise ListTooLong
+    return response
+
+
+def _info(file: File) -> pb.FileInfo:
+    return pb.FileInfo(
+        filename=file.name,
+        file_size=file.size_bytes,
+        mime_type=file.mime_type,
+        total_chunks=file.chunk_count,
+        checksum=file.digest,
+    )
+
+
+def _file_entry(file: File) -> pb.FileEntry:
+    return pb.FileEntry(
+        file_id=file.file_id,
+        filename=file.name,
+        file_size=file.size_bytes,
+        mime_type=file.mime_type,
+        created_at=rfc3339(file.created_at),
+        modified_at=rfc3339(file.modified_at),
+        is_deleted=file.is_trashed,
+    )
+
+
+def _folder_entry(folder: Folder) -> pb.FolderEntry:
+    return pb.FolderEntry(
+        folder_id=folder.folder_id,
+        folder_name=folder.name,
+        created_at=rfc3339(folder.created_at),
+        file_count=folder.file_count,
+    )

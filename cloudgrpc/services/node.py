@@ -1,0 +1,53 @@
+"""NodeService, the gateway's half: nodes register and say that they are alive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cloudgrpc.core.introductions import check_introduction
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceServicer
+
+if TYPE_CHECKING:
+    import grpc
+
+    from cloudgrpc.actions.nodes import Nodes
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class NodeService(NodeServiceServicer):
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+
+    async def RegisterNode(self, request: pb.RegisterNodeRequest, _context: Context) -> pb.RegisterNodeResponse:
+        pool = await self._nodes.register(
+            check_introduction(
+                node_id=request.node_id,
+                instance_id=request.instance_id,
+                host=request.host,
+                port=request.port,
+                capacity_bytes=request.storage_capacity,
+                used_bytes=request.storage_used,
+                chunk_count=request.chunk_count,
+                cpu_cores=request.cpu_cores,
+            ),
+            request.cluster_id,
+        )
+        return pb.RegisterNodeResponse(
+            success=True,
+            message=f"{request.node_id} is part of the cluster.",
+            cluster_id=self._nodes.cluster_id,
+            pool_capacity_bytes=pool,
+            heartbeat_s=self._nodes.settings.heartbeat_s,
+        )
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, _context: Context) -> pb.HeartbeatResponse:
+        await self._nodes.heartbeat(
+            request.node_id,
+            request.instance_id,
+            max(0, request.storage_used),
+            max(0, request.chunk_count),
+            is_read_only=request.read_only,
+        )
+        return pb.HeartbeatResponse(success=True, message="Heard.")

@@ -1,0 +1,101 @@
+"""The half of NodeService that a node serves: its disk on the wire. The gateway serves the other half."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+
+from cloudgrpc.chunks.base import Chunk
+from cloudgrpc.chunks.remote import NODE_KEY
+from cloudgrpc.chunks.wire import pack_retrieve_response
+from cloudgrpc.errors import NodeUnavailable
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cloudgrpc.actions.node_disk import NodeDisk
+
+SERVICE = "cloudstorage.NodeService"
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Any  # grpc.RpcMethodHandler: its four behaviours are untyped
+
+
+class NodeDiskService(NodeServiceServicer):
+    def __init__(self, disk: NodeDisk) -> None:
+        self._disk = disk
+
+    async def RegisterNode(self, request: pb.RegisterNodeRequest, context: Context) -> NoReturn:
+        raise NotImplementedError  # the gateway's half
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> NoReturn:
+        raise NotImplementedError  # the gateway's half
+
+    async def StoreChunk(self, request: pb.StoreChunkRequest, context: Context) -> pb.StoreChunkResponse:
+        await self._disk.store.put(Chunk(request.chunk_id, request.chunk_data, request.checksum))
+        return pb.StoreChunkResponse(success=True)
+
+    async def RetrieveChunk(self, request: pb.RetrieveChunkRequest, context: Context) -> Any:
+        """A Chunk, which `add_node_disk` has packed into the response in one copy; protobuf makes three."""
+        return await self._disk.store.get(request.chunk_id)
+
+    async def DeleteChunk(self, request: pb.DeleteChunkRequest, context: Context) -> pb.DeleteChunkResponse:
+        await self._disk.delete_one(request.chunk_id)
+        return pb.DeleteChunkResponse(success=True)
+
+    async def ListChunks(self, request: pb.ListChunksRequest, context: Context) -> pb.ListChunksResponse:
+        page = await self._disk.list_ids(request.node_id, request.page_size, request.page_token)
+        return pb.ListChunksResponse(chunk_ids=page.chunk_ids, total_chunks=page.total, next_page_token=page.next_token)
+
+    async def DeleteChunks(self, request: pb.DeleteChunksRequest, context: Context) -> pb.DeleteChunksResponse:
+        still_here = await self._disk.delete_many(request.chunk_ids)
+        return pb.DeleteChunksResponse(success=True, failed_chunk_ids=still_here)
+
+    async def CopyChunk(self, request: pb.CopyChunkRequest, context: Context) -> pb.CopyChunkResponse:
+        wanted = Chunk(request.chunk_id, b"", request.checksum)
+        await self._disk.copy_here(wanted, request.source_host, request.source_port)
+        return pb.CopyChunkResponse(success=True)
+
+
+class NodeDoor(grpc.aio.ServerInterceptor):
+    """Lets a call through once the node has joined its cluster, and only if it is meant for this node."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._is_open = False
+
+    def open(self) -> None:
+        self._is_open = True
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
+    ) -> Handler:
+        handler = await continuation(details)
+        meant = next((value for key, value in details.invocation_metadata or () if key == NODE_KEY), "")
+        if handler is None or not str(details.method).startswith(f"/{SERVICE}/"):
+            return handler
+        if meant not in {"", self._node_id}:
+            return _refusing(NodeUnavailable(node_id=meant, reason=f"node {self._node_id} is at its address"))
+        if not self._is_open:
+            return _refusing(NodeUnavailable(node_id=self._node_id, reason="it has not joined its cluster yet"))
+        return handler
+
+
+def add_node_disk(disk: NodeDisk, server: grpc.aio.Server) -> None:
+    service = NodeDiskService(disk)
+    retrieve = grpc.unary_unary_rpc_method_handler(
+        service.RetrieveChunk, pb.RetrieveChunkRequest.FromString, pack_retrieve_response
+    )
+    add_NodeServiceServicer_to_server(service, server)
+    # Of two handlers of one method the one registered later counts.
+    server.add_registered_method_handlers(SERVICE, {"RetrieveChunk": retrieve})
+
+
+def _refusing(error: NodeUnavailable) -> Handler:
+    async def refuse(_request: object, _context: Context) -> NoReturn:
+        raise error
+
+    return grpc.unary_unary_rpc_method_handler(refuse)  # every RPC of NodeService is unary

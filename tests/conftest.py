@@ -1,0 +1,93 @@
+"""What all tests share: a PostgreSQL, clusters of real processes, and free ports."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster_harness import Cluster
+from postgres import Postgres
+from program import clean_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+    from postgres import Database
+
+CLUSTERS = pytest.StashKey[list[Cluster]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the long and deep tests, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The developer's own settings are no part of a test.
+    for name in os.environ.keys() - clean_environment().keys():
+        del os.environ[name]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--soak"):
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left = [item for item in terminalreporter.stats.get("deselected", []) if item.get_closest_marker("soak")]
+    if left and not config.getoption("--soak"):
+        terminalreporter.write_line(f"{len(left)} long tests were left out; run them with: scripts/test.py --soak")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what its processes said."""
+    report = yield
+    if report.failed:
+        report.sections += [("cluster logs", cluster.tail()) for cluster in item.stash.get(CLUSTERS, [])]
+    return report
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server, started by the first test that wants it."""
+    server = Postgres()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_database(postgres: Postgres) -> Iterator[Database]:
+    """An empty database of this test's own."""
+    database = postgres.fresh_database()
+    yield database
+    postgres.drop(database)
+
+
+@pytest.fixture
+def make_cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
+    """`make_cluster(nodes=3, database=None, start=True, upkeep_grace_s=30, …)`, as often as wanted."""
+    made: list[Cluster] = request.node.stash.setdefault(CLUSTERS, [])
+
+    def make(*, start: bool = True, **arguments: object) -> Cluster:
+        cluster = Cluster(tmp_path / f"cluster{len(made)}", **arguments)  # type: ignore[arg-type]
+        made.append(cluster)
+        return cluster.start() if start else cluster
+
+    yield make
+    for cluster in made:
+        cluster.close()
+
+
+@pytest.fixture
+def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
+    """A gateway with three nodes that keeps two copies, on SQLite."""
+    return make_cluster()

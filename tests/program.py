@@ -1,0 +1,122 @@
+"""One process of the real program, and what it is started with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import grpc
+
+from cloudgrpc import rpc
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+PATIENCE_S = 20.0  # for what takes a second on an idle machine
+
+
+class Program:
+    """One process of the cluster, which can be started again under its name."""
+
+    def __init__(self, name: str, words: list[str], environment: dict[str, str], logs: Path) -> None:
+        self.name = name
+        self.words = words
+        self.environment = environment
+        self.out = logs / f"{name}.out"
+        self.err = logs / f"{name}.err"
+        self.launcher: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if self.is_running:
+            raise RuntimeError(f"{self.name} is running already")
+        entry = [str(self.launcher)] if self.launcher else ["-m", "cloudgrpc"]
+        with self.out.open("ab") as out, self.err.open("ab") as err:
+            # A session of its own: Ctrl-C is for pytest, whose fixtures end us.
+            self._process = subprocess.Popen(
+                [sys.executable, *entry, *self.words],
+                cwd=self.out.parent,  # no config.toml and no .env there
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def wait(self, seconds: float = PATIENCE_S) -> int:
+        """The exit code; negative for the signal that ended it."""
+        return self._running().wait(seconds)
+
+    def stop(self, seconds: float = PATIENCE_S) -> int:
+        """SIGTERM, as an operator does it; returns the exit code."""
+        self._running().terminate()
+        return self.wait(seconds)
+
+    def kill(self) -> None:
+        """kill -9; a process that is not running stays so."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._running().send_signal(signal.SIGCONT)
+
+    def tail(self, lines: int = 60) -> str:
+        told = [f"--- {path.name}\n" + _last(path, lines) for path in (self.out, self.err) if path.exists()]
+        return "\n".join(told)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was never started")
+        return self._process
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what would configure the program, and with this checkout as `-m cloudgrpc`."""
+    names = ("CLOUDGRPC_", "DB_", "GRPC_", "GMAIL_", "CAMPAY_", "ADMIN_KEY", "COV_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(names)}
+    # Unbuffered: what a process printed before it was killed is in its log.
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+
+
+_given_ports: set[int] = set()
+
+
+def free_port() -> int:
+    """A port nobody listens on; never given twice in one test run."""
+    while True:
+        with closing(socket.socket()) as listener:
+            listener.bind((HOST, 0))
+            port = int(listener.getsockname()[1])
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
+
+
+def answers(port: int) -> bool:
+    """Whether a gRPC server answers there, within a moment."""
+    with closing(grpc.insecure_channel(f"{HOST}:{port}", options=rpc.CHANNEL_OPTIONS)) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=0.3)
+        except grpc.FutureTimeoutError:
+            return False
+        return True
+
+
+def _last(path: Path, lines: int) -> str:
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])

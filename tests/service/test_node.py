@@ -1,0 +1,544 @@
+"""A node on the wire: who may call it, the limits of its lists, copies between nodes, and a node as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent import futures
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+
+from cloudgrpc import rpc
+from cloudgrpc.actions import node_disk
+from cloudgrpc.chunks.base import Chunk, checksum_of
+from cloudgrpc.chunks.remote import RemoteStore
+from cloudgrpc.errors import (
+    ChunkCorrupt,
+    ChunkMissing,
+    CloudError,
+    ClusterSecretWrong,
+    InvalidField,
+    NodeForeign,
+    NodeIdTaken,
+    NodeUnavailable,
+    NodeUnknown,
+    NotOffered,
+)
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.pb.cloud_storage_pb2_grpc import (
+    NodeServiceServicer,
+    NodeServiceStub,
+    add_NodeServiceServicer_to_server,
+)
+from tests.chunk_stores import SECRET, Driven, chunk_of, driving, open_disk, random_chunk, serving, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+REQUESTS = {
+    "RegisterNode": pb.RegisterNodeRequest(node_id="node1"),
+    "Heartbeat": pb.HeartbeatRequest(node_id="node1"),
+    "StoreChunk": pb.StoreChunkRequest(chunk_id="a" * 32, chunk_data=b"x", checksum=checksum_of(b"x")),
+    "RetrieveChunk": pb.RetrieveChunkRequest(chunk_id="a" * 32),
+    "DeleteChunk": pb.DeleteChunkRequest(chunk_id="a" * 32),
+    "ListChunks": pb.ListChunksRequest(),
+    "DeleteChunks": pb.DeleteChunksRequest(chunk_ids=["a" * 32]),
+    "CopyChunk": pb.CopyChunkRequest(chunk_id="a" * 32, checksum="0" * 64, source_host="127.0.0.1", source_port=1),
+}
+
+
+class Nodes:
+    """Real nodes in this process, each on its own folder and port."""
+
+    def __init__(self, runner: asyncio.Runner, stack: contextlib.AsyncExitStack, folder: Path) -> None:
+        self.runner, self.stack, self.folder = runner, stack, folder
+
+    def start(self, node_id: str, *, joined: bool = True, **settings: Any) -> Any:
+        return self.runner.run(self._start(node_id, joined, settings))
+
+    def remote(self, node_id: str, port: int, secret: str = SECRET, timeout_s: float = 5) -> Any:
+        return Driven(self.runner, self.runner.run(self._remote(node_id, port, secret, timeout_s)))
+
+    def call(self, node: Any, method: str, request: Any = None, *metadata: tuple[str, str]) -> Any:
+        """Raises the CloudError that the node answered."""
+
+        async def call() -> Any:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}", options=rpc.CHANNEL_OPTIONS) as channel:
+                stub: Any = getattr(NodeServiceStub(channel), method)
+                return await stub(request or REQUESTS[method], metadata=metadata, timeout=5)
+
+        try:
+            return self.runner.run(call())
+        except grpc.aio.AioRpcError as failure:
+            raise rpc.error_of(failure, "node") from failure
+
+    async def _start(self, node_id: str, joined: bool, settings: dict[str, Any]) -> Any:
+        disk = open_disk(self.folder / node_id, node_id, **settings)
+        self.stack.callback(disk.close)
+        port = await self.stack.enter_async_context(serving(disk, joined=joined))
+        remote = await self._remote(node_id, port, SECRET, 5)
+        return SimpleNamespace(port=port, disk=Driven(self.runner, disk), remote=Driven(self.runner, remote))
+
+    async def _remote(self, node_id: str, port: int, secret: str, timeout_s: float) -> RemoteStore:
+        store = RemoteStore(node_id, "127.0.0.1", port, secret, timeout_s)
+        self.stack.push_async_callback(store.close)
+        return store
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    with driving() as (runner, stack):
+        yield Nodes(runner, stack, tmp_path)
+
+
+def with_secret(secret: str = SECRET) -> tuple[str, str]:
+    return (rpc.SECRET_KEY, secret)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("method", REQUESTS)
+def test_without_the_cluster_secret_no_call_gets_through(nodes: Nodes, method: str) -> None:
+    node = nodes.start("node1")
+    before = tree(nodes.folder)
+    for metadata in ([], [with_secret("")], [with_secret(SECRET + "x")], [with_secret(SECRET[:-1])]):
+        with pytest.raises(ClusterSecretWrong):
+            nodes.call(node, method, None, *metadata)
+    assert tree(nodes.folder) == before
+
+
+@pytest.mark.parametrize("method", ["RegisterNode", "Heartbeat"])
+def test_the_gateways_half_is_not_offered_by_a_node(nodes: Nodes, method: str) -> None:
+    with pytest.raises(NotOffered, match=method):
+        nodes.call(nodes.start("node1"), method, None, with_secret())
+
+
+@pytest.mark.parametrize("method", [name for name in REQUESTS if name not in {"RegisterNode", "Heartbeat"}])
+def test_before_it_has_joined_a_node_refuses_chunks(nodes: Nodes, method: str) -> None:
+    node = nodes.start("node1", joined=False)
+    with pytest.raises(NodeUnavailable, match="not joined"):
+        nodes.call(node, method, None, with_secret())
+
+
+def test_a_call_meant_for_another_node_is_refused(nodes: Nodes) -> None:
+    """Else two copies could lie on one node, when it took over the port of another."""
+    node = nodes.start("node1")
+    mistaken = nodes.remote("node2", node.port)
+    with pytest.raises(NodeUnavailable, match="node1 is at its address"):
+        mistaken.put(random_chunk())
+    assert node.disk.chunk_count == 0
+
+
+@pytest.mark.parametrize("chunk_id", ["", "../../x", "a" * 31, "A" * 32, "a" * 32 + "\n"])
+def test_no_call_takes_what_is_not_an_id(nodes: Nodes, chunk_id: str) -> None:
+    node = nodes.start("node1")
+    before = tree(nodes.folder)
+    for method, request in {
+        "StoreChunk": pb.StoreChunkRequest(chunk_id=chunk_id, chunk_data=b"x", checksum=checksum_of(b"x")),
+        "RetrieveChunk": pb.RetrieveChunkRequest(chunk_id=chunk_id),
+        "DeleteChunk": pb.DeleteChunkRequest(chunk_id=chunk_id),
+        "DeleteChunks": pb.DeleteChunksRequest(chunk_ids=["a" * 32, chunk_id]),
+        "CopyChunk": pb.CopyChunkRequest(
+            chunk_id=chunk_id, checksum="0" * 64, source_host="127.0.0.1", source_port=node.port
+        ),
+    }.items():
+        with pytest.raises(InvalidField, match="chunk_id"):
+            nodes.call(node, method, request, with_secret())
+    assert tree(nodes.folder) == before
+
+
+def test_a_client_of_the_plain_contract_gets_bytes_and_checksum(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+    chunk = random_chunk(4 << 20)
+    request = pb.StoreChunkRequest(chunk_id=chunk.chunk_id, chunk_data=chunk.data, checksum=chunk.checksum)
+    assert nodes.call(node, "StoreChunk", request, with_secret()).success
+    answer = nodes.call(node, "RetrieveChunk", pb.RetrieveChunkRequest(chunk_id=chunk.chunk_id), with_secret())
+    assert answer == pb.RetrieveChunkResponse(success=True, chunk_data=chunk.data, checksum=chunk.checksum)
+    assert nodes.call(node, "DeleteChunk", pb.DeleteChunkRequest(chunk_id=chunk.chunk_id), with_secret()).success
+    with pytest.raises(ChunkMissing):
+        nodes.call(node, "RetrieveChunk", pb.RetrieveChunkRequest(chunk_id=chunk.chunk_id), with_secret())
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.ListChunksRequest(page_size=-1), "page_size"),
+        (pb.ListChunksRequest(page_size=50_001), "page_size"),
+        (pb.ListChunksRequest(node_id="node2"), "node_id"),
+        (pb.ListChunksRequest(page_token="../x"), "page_token"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused(nodes: Nodes, request_: pb.ListChunksRequest, field: str) -> None:
+    with pytest.raises(InvalidField, match=field):
+        nodes.call(nodes.start("node1"), "ListChunks", request_, with_secret())
+
+
+def test_lists_come_whole_or_in_pages(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+    ids = sorted(chunk.chunk_id for chunk in [random_chunk(1) for _ in range(7)])
+    for chunk_id in ids:
+        node.remote.put(chunk_of(b"x", chunk_id))
+    whole = nodes.call(node, "ListChunks", pb.ListChunksRequest(node_id="node1"), with_secret())
+    assert (list(whole.chunk_ids), whole.total_chunks, whole.next_page_token) == (ids, 7, "")
+    seen: list[str] = []
+    token = ""
+    while True:
+        request = pb.ListChunksRequest(page_size=3, page_token=token)
+        page = nodes.call(node, "ListChunks", request, with_secret())
+        seen += page.chunk_ids
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == ids
+    exact = nodes.call(node, "ListChunks", pb.ListChunksRequest(page_size=7), with_secret())
+    assert exact.next_page_token == ""
+
+
+def test_the_longest_whole_list_fits_a_message_and_a_longer_one_is_refused() -> None:
+    class ManyIds:
+        name = "node1"
+        chunk_count = 0
+
+        async def page(self, _after: str, limit: int) -> list[str]:
+            return ["a" * 32] * min(limit, self.chunk_count)
+
+    store: Any = ManyIds()
+    disk = node_disk.NodeDisk(store, lambda _host, _port: pytest.fail("no copy was asked for"))
+    store.chunk_count = node_disk.MAX_WHOLE_LIST
+    page = asyncio.run(disk.list_ids("", 0, ""))
+    reply = pb.ListChunksResponse(chunk_ids=page.chunk_ids, total_chunks=page.total, next_page_token=page.next_token)
+    assert 0 <= rpc.MESSAGE_BYTES - reply.ByteSize() < 200
+    store.chunk_count += 1
+    with pytest.raises(CloudError, match="4 MiB"):
+        asyncio.run(disk.list_ids("", 0, ""))
+
+
+def test_many_chunks_are_deleted_in_one_call_but_not_too_many(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+    chunks = [random_chunk() for _ in range(5)]
+    for chunk in chunks:
+        node.remote.put(chunk)
+    ids = [chunk.chunk_id for chunk in chunks]
+    answer = nodes.call(node, "DeleteChunks", pb.DeleteChunksRequest(chunk_ids=[*ids, "0" * 32]), with_secret())
+    assert answer.success
+    assert list(answer.failed_chunk_ids) == []
+    assert node.disk.chunk_count == 0
+    with pytest.raises(InvalidField, match="chunk_ids"):
+        nodes.call(node, "DeleteChunks", pb.DeleteChunksRequest(chunk_ids=["0" * 32] * 10_001), with_secret())
+
+
+def test_a_remote_store_deletes_more_than_one_call_may(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+    chunk = random_chunk()
+    node.remote.put(chunk)
+    assert node.remote.delete([f"{number:032x}" for number in range(10_001)] + [chunk.chunk_id]) == []
+    assert node.disk.chunk_count == 0
+
+
+def test_a_node_copies_a_chunk_from_another(nodes: Nodes) -> None:
+    source, target = nodes.start("node1"), nodes.start("node2")
+    chunk = random_chunk(4 << 20)
+    source.remote.put(chunk)
+    target.remote.copy_from(chunk.chunk_id, chunk.checksum, "127.0.0.1", source.port)
+    target.remote.copy_from(chunk.chunk_id, chunk.checksum, "127.0.0.1", source.port)
+    assert target.disk.get(chunk.chunk_id) == chunk
+    assert source.disk.get(chunk.chunk_id) == chunk
+    assert target.disk.chunk_count == 1
+
+
+def test_a_copy_of_other_bytes_than_asked_for_is_not_kept(nodes: Nodes) -> None:
+    source, target = nodes.start("node1"), nodes.start("node2")
+    chunk = random_chunk()
+    source.remote.put(chunk)
+    with pytest.raises(ChunkCorrupt):
+        target.remote.copy_from(chunk.chunk_id, checksum_of(b"what was asked for"), "127.0.0.1", source.port)
+    assert target.disk.chunk_count == 0
+
+
+def test_a_copy_of_a_damaged_chunk_is_not_kept(nodes: Nodes) -> None:
+    source, target = nodes.start("node1"), nodes.start("node2")
+    chunk = random_chunk()
+    source.remote.put(chunk)
+    path = source.disk.path / chunk.chunk_id[:2] / chunk.chunk_id
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ChunkCorrupt):
+        target.remote.copy_from(chunk.chunk_id, chunk.checksum, "127.0.0.1", source.port)
+    assert target.disk.chunk_count == 0
+
+
+def test_a_copy_from_a_dead_node_says_so(nodes: Nodes) -> None:
+    target = nodes.start("node1")
+    with pytest.raises(NodeUnavailable):
+        target.remote.copy_from("a" * 32, "0" * 64, "127.0.0.1", free_port())
+    with pytest.raises(ChunkMissing):
+        target.remote.copy_from("a" * 32, "0" * 64, "127.0.0.1", nodes.start("node2").port)
+    with pytest.raises(InvalidField, match="source"):
+        target.remote.copy_from("a" * 32, "0" * 64, "", 0)
+
+
+def test_a_dead_node_is_unavailable_and_names_itself(nodes: Nodes) -> None:
+    remote = nodes.remote("node7", free_port())
+    for call in (
+        lambda: remote.put(random_chunk()),
+        lambda: remote.get("a" * 32),
+        lambda: remote.delete(["a" * 32]),
+        lambda: remote.page("", 1),
+    ):
+        with pytest.raises(NodeUnavailable, match="node7"):
+            call()
+
+
+def test_a_server_that_is_no_node_is_unavailable(nodes: Nodes) -> None:
+    async def start() -> tuple[grpc.aio.Server, int]:
+        server = grpc.aio.server()
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        return server, port
+
+    server, port = nodes.runner.run(start())
+    with pytest.raises(NodeUnavailable, match="UNIMPLEMENTED"):
+        nodes.remote("node1", port).get("a" * 32)
+    nodes.runner.run(server.stop(None))
+
+
+def test_a_wrong_secret_is_named_as_such(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+    with pytest.raises(ClusterSecretWrong):
+        nodes.remote("node1", node.port, "another secret").put(random_chunk())
+
+
+def test_closing_a_store_fails_its_calls_and_cancels_nobody() -> None:
+    async def main(port: int) -> None:
+        store = RemoteStore("node1", "127.0.0.1", port, SECRET, 30)
+        under_way = asyncio.create_task(store.get("a" * 32))
+        await asyncio.sleep(0.05)
+        await store.close()
+        with pytest.raises(NodeUnavailable, match="closed"):
+            await under_way
+        with pytest.raises(NodeUnavailable, match="closed"):
+            await store.get("a" * 32)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(main(silent.getsockname()[1]))
+
+
+def test_bytes_that_a_node_sends_damaged_are_not_taken(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+
+    async def lie(chunk_id: str) -> Chunk:
+        return Chunk(chunk_id, b"not what the checksum says", checksum_of(b"what it says"))
+
+    node.disk.inner.get = lie
+    with pytest.raises(ChunkCorrupt):
+        node.remote.get("a" * 32)
+
+
+class Gateway(NodeServiceServicer):
+    """A gateway's half of NodeService whose answers a test decides; keeps what nodes said."""
+
+    def __init__(self) -> None:
+        self.registered: list[pb.RegisterNodeRequest] = []
+        self.heard: list[pb.HeartbeatRequest] = []
+        self.refusals: list[CloudError] = []
+        self.forgets = 0
+        self.changed = threading.Condition()
+
+    def RegisterNode(self, request: pb.RegisterNodeRequest, context: Any) -> pb.RegisterNodeResponse:  # noqa: N802
+        with self.changed:
+            self.registered.append(request)
+            self.changed.notify_all()
+        if self.refusals:
+            self._refuse(context, self.refusals.pop(0))
+        return pb.RegisterNodeResponse(success=True, cluster_id="c1", pool_capacity_bytes=5 << 30, heartbeat_s=0.05)
+
+    def Heartbeat(self, request: pb.HeartbeatRequest, context: Any) -> pb.HeartbeatResponse:  # noqa: N802
+        with self.changed:
+            self.heard.append(request)
+            self.changed.notify_all()
+        if self.forgets:
+            self.forgets -= 1
+            self._refuse(context, NodeUnknown(node_id=request.node_id))
+        return pb.HeartbeatResponse(success=True)
+
+    def wait_for(self, what: Any) -> None:
+        with self.changed:
+            assert self.changed.wait_for(what, 20)
+
+    def _refuse(self, context: Any, error: CloudError) -> None:
+        context.set_trailing_metadata(rpc.trailers_of(error))
+        context.abort(rpc.status_of(error), str(error))
+
+
+@contextlib.contextmanager
+def running_gateway(gateway: Gateway, port: int = 0) -> Iterator[int]:
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    add_NodeServiceServicer_to_server(gateway, server)
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield bound
+    finally:
+        server.stop(None).wait()
+
+
+RUN = """
+import argparse, logging, sys
+from pathlib import Path
+from cloudgrpc import config
+from cloudgrpc.errors import CloudError
+from cloudgrpc.servers import node
+logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
+node_id, port, host, exit_with_parent = sys.argv[1:]
+args = argparse.Namespace(node_id=node_id, port=int(port), capacity_gb=0.5, host=host, cpus=3,
+                          exit_with_parent=exit_with_parent == "1")
+try:
+    node.run(config.load(folder=Path("/nonexistent")), args)
+except CloudError as error:
+    print(error.code, error, file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+@contextlib.contextmanager
+def node_process(
+    folder: Path, gateway_port: int, *, node_id: str = "node1", port: int = 0, host: str = "127.0.0.1", **more: Any
+) -> Iterator[subprocess.Popen[str]]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "CLOUDGRPC_DATA_FOLDER": str(folder),
+        "CLOUDGRPC_GATEWAY_PORT": str(gateway_port),
+        "CLOUDGRPC_CLUSTER_SECRET": SECRET,
+    }
+    command = [sys.executable, "-c", RUN, node_id, str(port), host, "1" if more.get("exit_with_parent") else "0"]
+    process = subprocess.Popen(
+        command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def test_a_node_registers_heartbeats_and_stops_when_asked(tmp_path: Path) -> None:
+    gateway = Gateway()
+    with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port) as process:
+        gateway.wait_for(lambda: len(gateway.heard) >= 2)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    said = gateway.registered[0]
+    assert process.returncode == 0
+    assert f"node1 listens on 127.0.0.1:{said.port}, keeps up to 512.0 MB in {tmp_path}/node_storage_node1" in out
+    assert "the pool holds 5.0 GB" in err
+    assert (said.node_id, said.host, said.cpu_cores, said.storage_capacity) == ("node1", "127.0.0.1", 3, 1 << 29)
+    assert said.cluster_id == ""
+    assert gateway.heard[0].instance_id == said.instance_id
+    assert "Traceback" not in err
+
+
+def test_a_node_waits_for_its_gateway_and_says_so_once(tmp_path: Path) -> None:
+    gateway, port = Gateway(), free_port()
+    with node_process(tmp_path, port) as process:
+        assert process.stderr is not None
+        assert "waiting for the gateway" in process.stderr.readline()
+        with running_gateway(gateway, port):
+            gateway.wait_for(lambda: gateway.heard)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "waiting" not in err.partition("joined")[0]
+
+
+def test_a_forgotten_node_registers_again_with_its_cluster(tmp_path: Path) -> None:
+    gateway = Gateway()
+    gateway.forgets = 1
+    with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port):
+        gateway.wait_for(lambda: len(gateway.registered) >= 2)
+    assert [request.cluster_id for request in gateway.registered[:2]] == ["", "c1"]
+    assert len({request.instance_id for request in gateway.registered}) == 1
+
+
+def test_a_node_whose_id_is_taken_tries_again(tmp_path: Path) -> None:
+    gateway = Gateway()
+    gateway.refusals = [NodeIdTaken(node_id="node1"), NodeIdTaken(node_id="node1")]
+    with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port) as process:
+        gateway.wait_for(lambda: gateway.heard)
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert err.count("belongs to another folder") == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [ClusterSecretWrong(), NodeForeign(node_id="node1", theirs="c2", ours="c1"), InvalidField(field="f", reason="r")],
+)
+def test_a_refusal_that_waiting_does_not_mend_ends_the_node(tmp_path: Path, refusal: CloudError) -> None:
+    gateway = Gateway()
+    gateway.refusals = [refusal]
+    with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port) as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == refusal.exit_code
+    assert f"{refusal.code} {refusal}" in err
+
+
+def test_a_node_of_another_cluster_ends_and_keeps_its_own(tmp_path: Path) -> None:
+    disk = open_disk(tmp_path / "node_storage_node1")
+    asyncio.run(disk.adopt("c2"))
+    disk.close()
+    with running_gateway(Gateway()) as gateway_port, node_process(tmp_path, gateway_port) as process:
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == NodeForeign.exit_code
+    assert "node_foreign" in err
+    disk = open_disk(tmp_path / "node_storage_node1")
+    assert disk.identity.cluster_id == "c2"
+    disk.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"node_id": "../evil"}, "usage_wrong"),
+        ({"node_id": "-x"}, "usage_wrong"),
+        ({"host": "0.0.0.0"}, "plaintext_refused"),
+        ({"port": 70_000}, "usage_wrong"),
+    ],
+)
+def test_a_node_refuses_to_start_wrongly_and_makes_nothing(tmp_path: Path, settings: Any, code: str) -> None:
+    with node_process(tmp_path / "data", 1, **settings) as process:
+        _, err = process.communicate(timeout=20)
+    assert err.startswith(code)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with node_process(tmp_path, 1, port=port) as process:
+            _, err = process.communicate(timeout=20)
+    assert process.returncode == 15
+    assert f"port_in_use Port {port} on 127.0.0.1" in err
+
+
+def test_a_node_ends_with_its_parent_when_told_to(tmp_path: Path) -> None:
+    with node_process(tmp_path, free_port(), exit_with_parent=True) as process:
+        assert process.stdout is not None
+        assert "listens" in process.stdout.readline()
+        process.communicate(timeout=20)  # closes its standard input
+    assert process.returncode == 0
