@@ -440,6 +440,14 @@ class FileChanged(CloudError):
     hint = "Upload it again when nothing writes to it."
 
 
+class ChildFailed(CloudError):
+    code = "child_failed"
+    status = Status.UNAVAILABLE
+    exit_code = Exit.FAILED
+    words = "{obituary}"
+    hint = "The cluster did not start; mend what its log says."
+
+
 class SelfTestFailed(CloudError):
     code = "self_test_failed"
     status = Status.INTERNAL

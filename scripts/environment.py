@@ -51,9 +51,17 @@ def require_python() -> None:
 
 def program_environment() -> dict[str, str]:
     """The environment in which `python -m cloudgrpc` is this checkout's, whatever the working folder holds."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     # Without PYTHONSAFEPATH a folder called cloudgrpc or grpc where the user stands would come first.
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return {**os.environ, "PYTHONPATH": _joined(ROOT), "PYTHONSAFEPATH": "1"}
+
+
+def tool_environment() -> dict[str, str]:
+    """The environment of checks, tests and the bench, which import each other from scripts/ as well."""
+    return {**os.environ, "PYTHONPATH": _joined(ROOT, ROOT / "scripts")}
+
+
+def _joined(*paths: Path) -> str:
+    return os.pathsep.join([*map(str, paths), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def is_generated_stale() -> bool:
@@ -155,6 +163,7 @@ def _run(command: list[str], failure: str, lock: int) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        env=tool_environment(),
         pass_fds=[lock],
         check=False,
     )

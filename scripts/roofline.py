@@ -113,20 +113,20 @@ async def relay(ports: list[int]) -> None:
 def upload(port: int, mib: int) -> None:
     piece = bytes(PIECE)
     with _ready(port) as relay_channel:
-        started = time.perf_counter()
+        clock = Clock()
         call: Call = relay_channel.stream_unary(UP)
         call(piece for _ in range(mib))
-        _tell(started, mib)
+        clock.tell(mib)
 
 
 def download(port: int, mib: int) -> None:
     received = 0
     with _ready(port) as relay_channel:
-        started = time.perf_counter()
+        clock = Clock()
         call: Call = relay_channel.unary_stream(DOWN)
         for piece in call(b"%d" % (mib // PIECES_IN_CHUNK)):
             received += len(piece)
-        _tell(started, received >> 20)
+        clock.tell(received >> 20)
 
 
 def _ready(port: int) -> grpc.Channel:
@@ -138,9 +138,15 @@ def _ready(port: int) -> grpc.Channel:
     return ready
 
 
-def _tell(started: float, mib: int) -> None:
-    cpu_s = time.process_time()
-    print(f"{mib / (time.perf_counter() - started):.3f} {cpu_s:.3f}", flush=True)
+class Clock:
+    """Seconds and CPU-seconds of this process since it was made."""
+
+    def __init__(self) -> None:
+        self._started, self._cpu_s = time.perf_counter(), time.process_time()
+
+    def tell(self, mib: int) -> None:
+        mib_s = mib / (time.perf_counter() - self._started)
+        print(f"{mib_s:.3f} {time.process_time() - self._cpu_s:.3f}", flush=True)
 
 
 class Roofline:

@@ -72,7 +72,7 @@ def run_check(name: str, command: list[str]) -> tuple[bool, str]:
     ran = subprocess.run(
         command,
         cwd=folder,
-        env=environment.program_environment(),
+        env=environment.tool_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -87,7 +87,7 @@ def run_pytest(words: list[str]) -> Counter[str]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [str(environment.PYTHON), "-m", "pytest", f"--junitxml={report}", *words]
-        exit_code = _wait(subprocess.Popen(command, cwd=ROOT, env=environment.program_environment()))
+        exit_code = _wait(subprocess.Popen(command, cwd=ROOT, env=environment.tool_environment()))
         results = read_report(report)
     # No test found, a wrong argument, a crash: what ends badly without a failed test is a failure too.
     if exit_code and not results["failed"]:

@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 
 def _upload_parser() -> Parser:
     parser = Parser(
-        "Upload files and folders into your drive. A file whose name is there already replaces the older content.\n"
-        "Of exactly two words without --to, the second is the FOLDER of the drive when there is nothing of that name "
-        "on this computer, or when it starts with / and is a folder of your drive. Otherwise every word is a PATH.",
+        """
+        Upload files and folders into your drive. A file whose name is there already
+        replaces the older content. Links inside a folder are left out.
+
+        Of exactly two words without --to, the second is the FOLDER of the drive when
+        nothing on this computer has that name, or when it starts with / and is a
+        folder of your drive. Otherwise every word is a PATH.
+        """,
         """
         upload cat.jpg                     into the drive's root folder
         upload cat.jpg /photos

@@ -16,7 +16,7 @@ class Parser(cmd2.Cmd2ArgumentParser):
     def __init__(self, description: str, examples: str) -> None:
         """`examples`: a line each, as typed inside the shell."""
         super().__init__(
-            description=description,
+            description=inspect.cleandoc(description),
             epilog=f"examples:\n{_indented(examples)}",
             formatter_class=cmd2.RawDescriptionCmd2HelpFormatter,
             allow_abbrev=False,

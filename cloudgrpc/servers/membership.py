@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from cloudgrpc import rpc
-from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import BadInput, CloudError, ClusterSecretWrong, Missing, NodeForeign, NodeIdTaken, NotNow
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
@@ -39,10 +38,10 @@ class Place:
 
 
 class Membership:
-    """`on_joined` is called whenever the gateway has taken the node in."""
+    """`on_joined` is called with the pool's capacity in bytes whenever the gateway has taken the node in."""
 
     def __init__(
-        self, store: DiskStore, place: Place, gateway_address: str, secret: str, on_joined: Callable[[], None]
+        self, store: DiskStore, place: Place, gateway_address: str, secret: str, on_joined: Callable[[int], None]
     ) -> None:
         self._store = store
         self._place = place
@@ -72,9 +71,7 @@ class Membership:
                 self._tell(error)
             else:
                 self._told = None
-                self._on_joined()
-                pool = size_words(response.pool_capacity_bytes)
-                log.info("node %s joined the gateway at %s; the pool holds %s", self._store.name, self._gateway, pool)
+                self._on_joined(response.pool_capacity_bytes)
                 return max(float(response.heartbeat_s), SHORTEST_HEARTBEAT_S)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)

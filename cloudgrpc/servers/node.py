@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import socket
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from cloudgrpc.actions.node_disk import NodeDisk
 from cloudgrpc.chunks.disk import DiskStore
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import GIB, MIB
+from cloudgrpc.core.introductions import NODE_ID
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import PortInUse, UsageWrong
 from cloudgrpc.servers.membership import Membership, Place
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from cloudgrpc.config import Config
 
-NODE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 GRACE_S = 1.0
 
 
@@ -73,7 +72,12 @@ async def serve(
         gateway = rpc.address(config.gateway.host, config.gateway.port)
         _announce(store, rpc.address(host, port), gateway)
         place = Place(_seen_host(host, config.gateway.host, config.gateway.port), port, cpus)
-        membership = Membership(store, place, gateway, secret, door.open)
+
+        def joined(pool_bytes: int) -> None:
+            door.open()
+            print(f"{node_id} joined the gateway at {gateway}; the pool has {size_words(pool_bytes)} now", flush=True)
+
+        membership = Membership(store, place, gateway, secret, joined)
         try:
             await until_stopped(stop, membership.keep(), *([parent_gone(stop)] if exit_with_parent else []))
         finally:

@@ -110,27 +110,27 @@ def test_a_refused_put_leaves_the_chunk_of_that_id_alone(store: Any) -> None:
     assert store.get(chunk.chunk_id) == chunk
 
 
-@pytest.mark.parametrize("checksum", ["", "0" * 63, "0" * 65, "G" * 64, "../" * 22])
-def test_a_checksum_that_is_none_is_refused(store: Any, checksum: str) -> None:
-    with pytest.raises(InvalidField, match="checksum"):
-        store.put(Chunk("a" * 32, b"x", checksum))
+def test_a_checksum_that_is_none_is_refused(store: Any) -> None:
+    for checksum in ("", "0" * 63, "0" * 65, "G" * 64, "../" * 22):
+        with pytest.raises(InvalidField, match="checksum"):
+            store.put(Chunk("a" * 32, b"x", checksum))
 
 
-@pytest.mark.parametrize("chunk_id", NOT_IDS)
-def test_what_is_not_an_id_is_refused_and_touches_nothing(store: Any, tmp_path: Path, chunk_id: str) -> None:
+def test_what_is_not_an_id_is_refused_and_touches_nothing(store: Any, tmp_path: Path) -> None:
     kept = random_chunk()
     store.put(kept)
     (tmp_path / "x").write_bytes(b"a file that ../../x would name")
     before = tree(tmp_path)
-    with pytest.raises(InvalidField, match="chunk_id"):
-        store.put(Chunk(chunk_id, b"x", checksum_of(b"x")))
-    with pytest.raises(InvalidField, match="chunk_id"):
-        store.get(chunk_id)
-    with pytest.raises(InvalidField, match="chunk_id"):
-        store.delete([kept.chunk_id, chunk_id])
-    if chunk_id:
+    for chunk_id in NOT_IDS:
+        with pytest.raises(InvalidField, match="chunk_id"):
+            store.put(Chunk(chunk_id, b"x", checksum_of(b"x")))
+        with pytest.raises(InvalidField, match="chunk_id"):
+            store.get(chunk_id)
+        with pytest.raises(InvalidField, match="chunk_id"):
+            store.delete([kept.chunk_id, chunk_id])
+    for token in filter(None, NOT_IDS):
         with pytest.raises(InvalidField, match="page_token"):
-            store.page(chunk_id, 10)
+            store.page(token, 10)
     assert tree(tmp_path) == before
     assert store.get(kept.chunk_id) == kept
 
