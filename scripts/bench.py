@@ -113,6 +113,7 @@ def measure(options: argparse.Namespace, disk: Path, files: Path) -> list[Row]:
         rows = []
         for op, step in steps.items():
             environment.say(f"measuring {op} …")
+            bench.start_afresh()
             rows.append(step())
     return rows
 

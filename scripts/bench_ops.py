@@ -5,7 +5,8 @@ so that a machine that is slow for a while is slow for both. Fairness: the roofl
 reads and writes real ones, hashes, and flushes chunks to the nodes' disk. Only the client's own disk is left out: its
 files lie in memory (/dev/shm) where there is room, since how fast a person's disk is says nothing about the product.
 
-Memory is the peak of a process (VmHWM, set back before each row) over what it had when it had just started.
+Every row has freshly started processes. Memory is the peak of a process (VmHWM) over what it had when it had just
+started.
 """
 
 from __future__ import annotations
@@ -84,8 +85,6 @@ class Meter:
     @contextmanager
     def measuring(self) -> Iterator[tuple[Cost, Cost]]:
         """The two costs (CPU-seconds, growth in MiB) are filled when the block ends."""
-        for pid in self._pids.values():
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak starts over
         before = self._cpu()
         cpu_s: Cost = {}
         growth: Cost = {}
@@ -112,6 +111,11 @@ class Bench:
         self._files = files
         self._meter = Meter(cluster)
         self._file_id = ""
+
+    def start_afresh(self) -> None:
+        """New processes, so that no row is charged with the memory that the one before it left behind."""
+        self._cluster.restart()
+        self._meter = Meter(self._cluster)
 
     def upload(self, size: int, rounds: int) -> Row:
         source = random_file(self._files / "big", size)

@@ -87,6 +87,18 @@ class Cluster:
         self.wait(lambda: set(self._first_nodes) <= set(self.online()), what="all nodes online")
         return self
 
+    def restart(self) -> None:
+        """Stop everything that runs as an operator does, and start it again."""
+        running = [program for program in self.programs.values() if program.is_running]
+        for program in running:
+            program.stop()
+        for program in running:
+            program.start()
+        self.wait_ready(self.gateway, self.port)
+        for node_id, port in self._node_ports.items():
+            if self.programs[node_id] in running:
+                self.wait_ready(self.programs[node_id], port)
+
     def close(self) -> None:
         """End every process, whatever state it is in, and wait until it is gone."""
         for program in self.programs.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -42,6 +43,16 @@ def test_imports_point_down() -> None:
     lint_imports = Path(sys.executable).with_name("lint-imports")
     checked = subprocess.run([lint_imports, "--no-logo"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_import_laws_name_every_folder() -> None:
+    """The tool passes over a folder that its contracts do not name."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (sources,) = (each["source_modules"] for each in contracts if each["name"] == "SQL lives in meta")
+    folders = {f"cloudgrpc.{init.parent.name}" for init in PACKAGE.glob("*/__init__.py")}
+    assert folders - {*sources} == {"cloudgrpc.meta", "cloudgrpc.pb"}
 
 
 def test_the_top_level_holds_only_what_belongs_there() -> None:

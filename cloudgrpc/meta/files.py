@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 from peewee import JOIN, fn
 
 from cloudgrpc.core import paths
-from cloudgrpc.errors import Missing, NameTaken
+from cloudgrpc.errors import InvalidField, Missing, NameTaken
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Account, Chunk, Entry, Extent, Version, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import peewee
+
+IDS_PER_STATEMENT = 500
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Folder:
     name: str
     created_at: int
     file_count: int = 0
+    is_trashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,13 @@ def page(account_id: str, folder_id: str, *, with_trash: bool, after: tuple[str,
     counts = _file_counts([row["entry_id"] for row in rows if row["kind"] == "folder"])
     return Page(
         folders=[
-            Folder(row["entry_id"], row["name"], row["created_at"], counts.get(row["entry_id"], 0))
+            Folder(
+                row["entry_id"],
+                row["name"],
+                row["created_at"],
+                counts.get(row["entry_id"], 0),
+                row["trashed_at"] is not None,
+            )
             for row in rows
             if row["kind"] == "folder"
         ],
@@ -166,33 +175,32 @@ def make_folder(account_id: str, parent_id: str, name: str) -> Folder:
     return Folder(entry.entry_id, name, moment)
 
 
-def trash(account_id: str, file_id: str) -> None:
-    """Raises: Missing, also for a file that is in the trash already."""
-    file = find_file(account_id, file_id)
-    changed = Entry.update(trashed_at=now()).where((Entry.entry_id == file_id) & Entry.trashed_at.is_null()).execute()
-    if not changed:  # another delete was a moment earlier
-        raise Missing(what=f"File {file_id}")
-    events.record("file.trashed", f"{file.name} was moved to the trash", account_id=account_id, file_id=file_id)
+def trash(account_id: str, entry_id: str) -> None:
+    """Move a file, or a folder with all it holds, to the trash.
 
-
-def purge(account_id: str, file_id: str) -> None:
-    """Delete a file for good, live or trashed: quota is free at once, its chunks age towards collection.
-
-    Raises: Missing.
+    Raises: Missing, also for what is in the trash already; InvalidField for the root folder.
     """
-    if not locked(Entry.select().where(_mine(account_id, file_id) & (Entry.kind == "file"))).first():
-        raise Missing(what=f"File {file_id}")
-    file = find_file(account_id, file_id, with_trash=True)
-    versions = Version.select(Version.version_id).where(Version.entry == file_id)
-    chunks = [chunk_id for (chunk_id,) in rows(Extent.select(Extent.chunk).where(Extent.version.in_(versions)))]
-    size = int(Version.select(fn.COALESCE(fn.SUM(Version.size_bytes), 0)).where(Version.entry == file_id).scalar())
-    Extent.delete().where(Extent.version.in_(versions)).execute()
-    Version.delete().where(Version.entry == file_id).execute()
-    Entry.delete().where(Entry.entry_id == file_id).execute()
-    Account.update(used_bytes=Account.used_bytes - size).where(Account.account_id == account_id).execute()
-    _release(chunks)
+    entry = _deletable(account_id, entry_id)
+    if entry.trashed_at is not None:
+        raise Missing(what=f"File {entry_id}")
+    moment, count = now(), 0
+    for level in _levels(entry):
+        for batch in _batches(level):
+            live = Entry.entry_id.in_(batch) & Entry.trashed_at.is_null()
+            count += Entry.update(trashed_at=moment).where(live).execute()
     events.record(
-        "file.purged", f"{file.name} was deleted for good", account_id=account_id, file_id=file_id, bytes=size
+        "entry.trashed", f"{entry.name} was moved to the trash", account_id=account_id, entry_id=entry_id, entries=count
+    )
+
+
+def purge(account_id: str, entry_id: str) -> None:
+    """Delete a file, or a folder with all it holds, for good, live or trashed: quota is free at once, and the chunks
+    age towards collection. Raises: Missing, InvalidField for the root folder."""
+    entry = _deletable(account_id, entry_id)
+    size = sum(_purge_batch(batch) for level in reversed(_levels(entry)) for batch in _batches(level))
+    Account.update(used_bytes=Account.used_bytes - size).where(Account.account_id == account_id).execute()
+    events.record(
+        "entry.purged", f"{entry.name} was deleted for good", account_id=account_id, entry_id=entry_id, bytes=size
     )
 
 
@@ -214,13 +222,53 @@ def usage(account_id: str) -> Usage:
     )
 
 
+def _deletable(account_id: str, entry_id: str) -> Entry:
+    entry: Entry | None = locked(Entry.select().where(_mine(account_id, entry_id))).first()
+    if entry is None:
+        raise Missing(what=f"File {entry_id}")
+    if entry.parent_id is None:
+        raise InvalidField(field="file_id", reason="is the root folder, which stays")
+    return entry
+
+
+def _levels(top: Entry) -> list[list[str]]:
+    """The ids of an entry and of all below it, by depth. Each folder is locked before it is looked into, so that
+    nothing can come into it behind our back."""
+    levels, folders = [[top.entry_id]], [top.entry_id] if top.kind == "folder" else []
+    while folders:
+        children = []
+        for batch in _batches(folders):
+            locked(Entry.select(Entry.entry_id).where(Entry.entry_id.in_(batch))).execute()
+            children += rows(Entry.select(Entry.entry_id, Entry.kind).where(Entry.parent.in_(batch)))
+        folders = [entry_id for entry_id, kind in children if kind == "folder"]
+        levels.append([entry_id for entry_id, _ in children])
+    return levels
+
+
+def _purge_batch(entry_ids: list[str]) -> int:
+    """Delete entries whose children are gone; returns the logical bytes of their versions."""
+    versions = Version.select(Version.version_id).where(Version.entry.in_(entry_ids))
+    chunks = [chunk_id for (chunk_id,) in rows(Extent.select(Extent.chunk).where(Extent.version.in_(versions)))]
+    size = Version.select(fn.COALESCE(fn.SUM(Version.size_bytes), 0)).where(Version.entry.in_(entry_ids)).scalar()
+    Extent.delete().where(Extent.version.in_(versions)).execute()
+    Version.delete().where(Version.entry.in_(entry_ids)).execute()
+    Entry.delete().where(Entry.entry_id.in_(entry_ids)).execute()
+    _release(chunks)
+    return int(size)
+
+
 def _release(chunk_ids: list[str]) -> None:
     """Start the grace time of those chunks that no extent names any more."""
     moment = now()
-    for start in range(0, len(chunk_ids), 500):
-        batch = chunk_ids[start : start + 500]
+    for batch in _batches(chunk_ids):
         used = Extent.select(Extent.chunk).where(Extent.chunk.in_(batch))
         Chunk.update(unreferenced_at=moment).where(Chunk.chunk_id.in_(batch) & Chunk.chunk_id.not_in(used)).execute()
+
+
+def _batches(ids: list[str]) -> Iterator[list[str]]:
+    """As many ids as one statement takes on either engine."""
+    for start in range(0, len(ids), IDS_PER_STATEMENT):
+        yield ids[start : start + IDS_PER_STATEMENT]
 
 
 def _mine(account_id: str, entry_id: str) -> peewee.Expression:

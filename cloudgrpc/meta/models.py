@@ -101,6 +101,7 @@ class Session(Table):
 class Entry(Table):
     """A folder or a file in an account's tree. Names are unique among the live entries of a folder."""
 
+    parent_id: str | None
     entry_id = TextField(primary_key=True)
     account = ForeignKeyField(Account, on_delete="CASCADE")
     parent = ForeignKeyField("self", null=True, on_delete="RESTRICT")  # null: the root folder
@@ -205,10 +206,9 @@ class Upload(Table):
     receive and commit."""
 
     account_id: str
-    parent_id: str
     upload_id = TextField(primary_key=True)
     account = ForeignKeyField(Account, on_delete="CASCADE")
-    parent = ForeignKeyField(Entry, on_delete="CASCADE")
+    parent_id = TextField()  # no foreign key: the folder may go meanwhile, and commit then refuses
     name = TextField()
     mime_type = TextField()
     size_bytes = BigIntegerField()  # also what is reserved while it is open

@@ -93,7 +93,7 @@ def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int)
     Upload.create(
         upload_id=upload_id,
         account=wish.account_id,
-        parent=parent.entry_id,
+        parent_id=parent.entry_id,
         name=wish.name,
         mime_type=wish.mime_type,
         size_bytes=wish.size_bytes,

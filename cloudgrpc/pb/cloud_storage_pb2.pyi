@@ -599,10 +599,13 @@ class FolderEntry(_message.Message):
     FOLDER_NAME_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     FILE_COUNT_FIELD_NUMBER: _builtins.int
+    IS_DELETED_FIELD_NUMBER: _builtins.int
     folder_id: _builtins.str
     folder_name: _builtins.str
     created_at: _builtins.str
     file_count: _builtins.int
+    is_deleted: _builtins.bool
+    """in the trash"""
     def __init__(
         self,
         *,
@@ -610,10 +613,11 @@ class FolderEntry(_message.Message):
         folder_name: _builtins.str = ...,
         created_at: _builtins.str = ...,
         file_count: _builtins.int = ...,
+        is_deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_count", b"file_count", "folder_id", b"folder_id", "folder_name", b"folder_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_count", b"file_count", "folder_id", b"folder_id", "folder_name", b"folder_name", "is_deleted", b"is_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -628,6 +632,7 @@ class DeleteFileRequest(_message.Message):
     PERMANENT_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     file_id: _builtins.str
+    """or a folder's id: then everything it holds goes with it"""
     permanent: _builtins.bool
     def __init__(
         self,

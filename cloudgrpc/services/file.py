@@ -207,4 +207,5 @@ def _folder_entry(folder: Folder) -> pb.FolderEntry:
         folder_name=folder.name,
         created_at=rfc3339(folder.created_at),
         file_count=folder.file_count,
+        is_deleted=folder.is_trashed,
     )

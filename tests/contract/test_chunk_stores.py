@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chunk_stores import SECRET, Driven, chunk_of, driving, open_disk, random_chunk, serving, tree
 from cloudgrpc.chunks.base import Chunk, ChunkStore, checksum_of
 from cloudgrpc.chunks.memory import MemoryStore
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.chunks.replicated import ReplicatedStore
 from cloudgrpc.errors import ChunkMissing, ChunkRefused, InvalidField
-from tests.chunk_stores import SECRET, Driven, chunk_of, driving, open_disk, random_chunk, serving, tree
 
 if TYPE_CHECKING:
     import contextlib

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chunk_stores import Driven, driving, open_disk, random_chunk, tree
 from cloudgrpc.chunks.disk import HEADER
 from cloudgrpc.chunks.durable import Os
 from cloudgrpc.errors import (
@@ -22,7 +23,6 @@ from cloudgrpc.errors import (
     FolderInUse,
     NodeForeign,
 )
-from tests.chunk_stores import Driven, driving, open_disk, random_chunk, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chunk_stores import SECRET, random_chunk
 from cloudgrpc.chunks.base import Chunk, check_id
 from cloudgrpc.chunks.memory import MemoryStore
 from cloudgrpc.chunks.remote import RemoteStore
@@ -24,7 +25,6 @@ from cloudgrpc.errors import (
     NodeUnavailable,
     QuorumMissed,
 )
-from tests.chunk_stores import SECRET, random_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,6 +157,17 @@ def test_bytes_that_are_wrong_in_themselves_are_refused_without_asking_everyone(
     with pytest.raises(ChunkRefused):
         put([refusing, MemoryStore("b"), last], troubles)
     assert last.chunks == {}
+
+
+def test_a_refusal_ends_the_other_writes_before_it_is_told(troubles: Troubles) -> None:
+    async def main() -> None:
+        slow = SlowStore("b")
+        refusing = FailingStore("a", ChunkRefused(chunk_id="a" * 32))
+        with pytest.raises(ChunkRefused):
+            await ReplicatedStore([slow, refusing], 2, 2, troubles).put(random_chunk())
+        assert slow.cancelled
+
+    asyncio.run(main())
 
 
 def test_a_cancelled_put_ends_its_writes_before_it_ends_itself(troubles: Troubles) -> None:

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from cloudgrpc.clients.session import SessionStore, SignIn
 store = SessionStore(Path(sys.argv[1]))
-for number in range(40):
+for number in range(20):
     store.remember(f"{sys.argv[2]}:{number + 1}", SignIn(f"{sys.argv[2]}@example.org", f"token-{number}"))
 """
 
@@ -68,7 +68,7 @@ def test_two_shells_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(folder), name]) for name in ("one", "two")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     kept = json.loads((folder / "sessions.json").read_text())
-    assert len(kept) == 80
+    assert len(kept) == 40
     assert {path.name for path in folder.iterdir()} == {"sessions.json", "sessions.lock"}
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chunk_stores import GIB, random_chunk
 from cloudgrpc.chunks.disk import DiskStore
 from cloudgrpc.chunks.durable import Os
-from tests.chunk_stores import GIB, random_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

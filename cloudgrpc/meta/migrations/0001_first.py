@@ -75,7 +75,7 @@ STATEMENTS = [
     """CREATE TABLE upload (
         upload_id TEXT PRIMARY KEY,
         account_id TEXT NOT NULL REFERENCES account (account_id) ON DELETE CASCADE,
-        parent_id TEXT NOT NULL REFERENCES entry (entry_id) ON DELETE CASCADE,
+        parent_id TEXT NOT NULL,
         name TEXT NOT NULL, mime_type TEXT NOT NULL, size_bytes BIGINT NOT NULL, request_id TEXT,
         state TEXT NOT NULL CHECK (state IN ('open', 'committed', 'abandoned')),
         lease_until_at BIGINT NOT NULL, created_at BIGINT NOT NULL, entry_id TEXT,
