@@ -5,6 +5,7 @@ rich is imported when something is drawn, since it takes longer to load than mos
 
 from __future__ import annotations
 
+import os
 import string
 import sys
 from contextlib import contextmanager
@@ -94,6 +95,14 @@ def advice(error: CloudError, is_in_shell: bool = False) -> str:
     fields = {name for _, name, _, _ in string.Formatter().parse(error.hint) if name}
     hint = error.hint.format(**{name: error.facts.get(name, name.upper()) for name in fields})
     return hint.replace("cloudgrpc shell ", "") if is_in_shell else hint
+
+
+def print_failure(error: CloudError, is_in_shell: bool = False) -> None:
+    """What went wrong and what to try, a line each, on stderr."""
+    words = shown(str(error))
+    if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
+        words = f"\x1b[31m{words}\x1b[0m"
+    print(f"{words}\n{advice(error, is_in_shell)}", file=sys.stderr)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:

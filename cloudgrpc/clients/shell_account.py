@@ -6,10 +6,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import cmd2
-
 from cloudgrpc.clients import render
-from cloudgrpc.clients.shell_parser import Parser
+from cloudgrpc.clients.shell_parser import Command, Parser
 from cloudgrpc.clients.sign_in import Entrance
 from cloudgrpc.errors import NotSignedIn, SignInLeft
 from cloudgrpc.pb import cloud_storage_pb2 as pb
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
 def _enroll_parser() -> Parser:
     parser = Parser(
+        "enroll",
         "Make an account. A code is sent to the e-mail address; type it to prove that the address is yours.",
         'enroll alice@example.org "Alice Ndi"',
     )
@@ -33,6 +32,7 @@ def _enroll_parser() -> Parser:
 
 def _login_parser() -> Parser:
     parser = Parser(
+        "login",
         "Sign in with a code that is sent to your e-mail address. You stay signed in for 24 hours.",
         """
         login alice@example.org
@@ -44,38 +44,37 @@ def _login_parser() -> Parser:
 
 
 def _logout_parser() -> Parser:
-    return Parser("End your session, here and at the gateway.", "logout")
+    return Parser("logout", "End your session, here and at the gateway.", "logout")
 
 
 def _whoami_parser() -> Parser:
-    return Parser("Show whose drive this is, and until when you are signed in.", "whoami")
+    return Parser("whoami", "Show whose drive this is, and until when you are signed in.", "whoami")
 
 
-class AccountCommands(cmd2.CommandSet[cmd2.Cmd]):
-    DEFAULT_CATEGORY = "Your account"
-
+class AccountCommands:
     def __init__(self, gateway: Gateway, store: SessionStore, ask: Ask) -> None:
-        super().__init__()
         self._gateway = gateway
         self._store = store
         self._ask = ask
         self._entrance = Entrance(gateway, store, ask, lambda text: print(render.shown(text), file=sys.stderr))
 
-    @cmd2.with_argparser(_enroll_parser)
-    def do_enroll(self, args: argparse.Namespace) -> None:
-        """Make an account."""
+    def commands(self) -> list[Command]:
+        return [
+            Command("Make an account.", _enroll_parser(), self._enroll),
+            Command("Sign in with a code sent by e-mail.", _login_parser(), self._login),
+            Command("End your session.", _logout_parser(), self._logout),
+            Command("Show who is signed in.", _whoami_parser(), self._whoami),
+        ]
+
+    def _enroll(self, args: argparse.Namespace) -> None:
         sign_in = self._entrance.enroll(args.email, " ".join(args.full_name))
         print(f"Welcome, {render.shown(' '.join(args.full_name))}. You are signed in as {render.shown(sign_in.email)}.")
 
-    @cmd2.with_argparser(_login_parser)
-    def do_login(self, args: argparse.Namespace) -> None:
-        """Sign in with a code sent by e-mail."""
+    def _login(self, args: argparse.Namespace) -> None:
         sign_in = self._entrance.login(args.email or self._usual_email())
         print(f"You are signed in as {render.shown(sign_in.email)}.")
 
-    @cmd2.with_argparser(_logout_parser)
-    def do_logout(self, _: argparse.Namespace) -> None:
-        """End your session."""
+    def _logout(self, _: argparse.Namespace) -> None:
         sign_in = self._store.signed_in(self._gateway.address)
         # A session that had ended by itself is what was asked for.
         with suppress(NotSignedIn):
@@ -83,9 +82,7 @@ class AccountCommands(cmd2.CommandSet[cmd2.Cmd]):
         self._store.forget(self._gateway.address)
         print(f"{render.shown(sign_in.email)} is signed out.")
 
-    @cmd2.with_argparser(_whoami_parser)
-    def do_whoami(self, _: argparse.Namespace) -> None:
-        """Show who is signed in."""
+    def _whoami(self, _: argparse.Namespace) -> None:
         token = self._store.signed_in(self._gateway.address).session_token
         me = self._gateway.call(self._gateway.auth.WhoAmI, pb.WhoAmIRequest(session_token=token))
         print(f"{render.shown(me.full_name)} <{render.shown(me.email)}>")

@@ -9,9 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cmd2
-
-from cloudgrpc.clients.shell_parser import Parser
+from cloudgrpc.clients.shell_parser import Command, Parser
 
 if TYPE_CHECKING:
     import argparse
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
 
 def _upload_parser() -> Parser:
     parser = Parser(
+        "upload",
         """
         Upload files and folders into your drive. A file whose name is there already
         replaces the older content. Links inside a folder are left out.
@@ -38,7 +37,7 @@ def _upload_parser() -> Parser:
         upload -r ~/photos /backup         becomes /backup/photos with all it holds
         """,
     )
-    parser.add_argument("paths", metavar="PATH", nargs="+", completer=cmd2.Cmd.path_complete, help="on this computer")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="on this computer")
     parser.add_argument("--to", metavar="FOLDER", help="folder of your drive, which must exist (default: /)")
     parser.add_argument("-r", "--recursive", action="store_true", help="upload folders with all they hold")
     return parser
@@ -46,6 +45,7 @@ def _upload_parser() -> Parser:
 
 def _download_parser() -> Parser:
     parser = Parser(
+        "download",
         "Download a file. Every byte is verified before the file appears; an existing file is replaced only then.",
         """
         download /photos/cat.jpg
@@ -59,27 +59,27 @@ def _download_parser() -> Parser:
         metavar="OUTPUT",
         nargs="?",
         default=".",
-        completer=cmd2.Cmd.path_complete,
         help="file, or folder to put it in (default: this folder)",
     )
     return parser
 
 
-def _list_parser() -> Parser:
-    parser = Parser("List a folder of your drive.", "ls\nls /photos\nls / --deleted")
+def _list_parser(name: str) -> Parser:
+    parser = Parser(name, "List a folder of your drive.", "ls\nls /photos\nls / --deleted")
     parser.add_argument("path", metavar="PATH", nargs="?", default="/", help="folder or file (default: /)")
     parser.add_argument("--deleted", action="store_true", help="show what lies in the trash, too")
     return parser
 
 
 def _mkdir_parser() -> Parser:
-    parser = Parser("Make a folder in your drive.", "mkdir /photos\nmkdir /photos/2026")
+    parser = Parser("mkdir", "Make a folder in your drive.", "mkdir /photos\nmkdir /photos/2026")
     parser.add_argument("path", metavar="PATH", help="the new folder; the folder that holds it must exist")
     return parser
 
 
 def _delete_parser() -> Parser:
     parser = Parser(
+        "delete",
         "Move a file or a folder with all it holds to the trash, or delete it for good.",
         """
         delete /photos/cat.jpg
@@ -94,20 +94,26 @@ def _delete_parser() -> Parser:
 
 
 def _storage_parser() -> Parser:
-    return Parser("Show how much room you have and what uses it.", "storage")
+    return Parser("storage", "Show how much room you have and what uses it.", "storage")
 
 
-class FileCommands(cmd2.CommandSet[cmd2.Cmd]):
-    DEFAULT_CATEGORY = "Your files"
-
+class FileCommands:
     def __init__(self, session: Callable[[], Session]) -> None:
         """`session`: who is signed in at the moment a command runs; raises SessionEnded."""
-        super().__init__()
         self._session = session
 
-    @cmd2.with_argparser(_upload_parser)
-    def do_upload(self, args: argparse.Namespace) -> None:
-        """Upload files and folders."""
+    def commands(self) -> list[Command]:
+        return [
+            Command("Upload files and folders.", _upload_parser(), self._upload, takes_local_paths=True),
+            Command("Download a file.", _download_parser(), self._download, takes_local_paths=True),
+            Command("List a folder.", _list_parser("ls"), self._ls),
+            Command("The same as ls.", _list_parser("list"), self._ls),
+            Command("Make a folder.", _mkdir_parser(), self._mkdir),
+            Command("Move to the trash, or delete for good.", _delete_parser(), self._delete),
+            Command("Show used and free room.", _storage_parser(), self._storage),
+        ]
+
+    def _upload(self, args: argparse.Namespace) -> None:
         drive = self._drive()
         paths, folder = drive.upload_target(args.paths, args.to)
         local = [Path(path).expanduser() for path in paths]
@@ -116,34 +122,19 @@ class FileCommands(cmd2.CommandSet[cmd2.Cmd]):
         else:
             drive.upload_many(local, folder, args.recursive)
 
-    @cmd2.with_argparser(_download_parser)
-    def do_download(self, args: argparse.Namespace) -> None:
-        """Download a file."""
+    def _download(self, args: argparse.Namespace) -> None:
         self._drive().download(args.file, args.output)
 
-    @cmd2.with_argparser(_list_parser)
-    def do_ls(self, args: argparse.Namespace) -> None:
-        """List a folder."""
+    def _ls(self, args: argparse.Namespace) -> None:
         self._drive().print_list(args.path, args.deleted)
 
-    @cmd2.with_argparser(_list_parser)
-    def do_list(self, args: argparse.Namespace) -> None:
-        """The same as ls."""
-        self._drive().print_list(args.path, args.deleted)
-
-    @cmd2.with_argparser(_mkdir_parser)
-    def do_mkdir(self, args: argparse.Namespace) -> None:
-        """Make a folder."""
+    def _mkdir(self, args: argparse.Namespace) -> None:
         self._drive().make_folder(args.path)
 
-    @cmd2.with_argparser(_delete_parser)
-    def do_delete(self, args: argparse.Namespace) -> None:
-        """Move to the trash, or delete for good."""
+    def _delete(self, args: argparse.Namespace) -> None:
         self._drive().delete(args.file, args.permanent)
 
-    @cmd2.with_argparser(_storage_parser)
-    def do_storage(self, _: argparse.Namespace) -> None:
-        """Show used and free room."""
+    def _storage(self, _: argparse.Namespace) -> None:
         self._drive().print_storage()
 
     def _drive(self) -> Drive:

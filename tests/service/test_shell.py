@@ -1,4 +1,4 @@
-"""The shell as a person meets it: one command, a script on stdin, or a prompt, against real gateway and node processes."""
+"""The shell as a person meets it: one command, a script on stdin, or a prompt, against a real gateway and nodes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pexpect
@@ -266,7 +265,7 @@ def test_ctrl_c_ends_a_transfer_with_one_line(alice: Person) -> None:
     alice.cluster.pause(*nodes)
     try:
         process = alice.start("upload", "large.bin")
-        time.sleep(1.5)
+        alice.cluster.wait(lambda: alice.cluster.used_bytes(EMAIL)[1], what="the upload under way")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     finally:
@@ -280,14 +279,14 @@ def test_a_person_at_the_prompt_signs_in_works_and_leaves(stranger: Person) -> N
     stranger.write("hello.txt", b"hello")
     seen = len(stranger._printed())
     terminal = stranger.terminal()
-    terminal.expect("not signed in> ")
+    terminal.expect("not signed in>")
     terminal.sendline("ls /")
     terminal.expect("Sign in with: login")
     terminal.sendline('enroll carol@example.org "Carol Che"')
     terminal.expect("Code: ")
     terminal.sendline(stranger._printed()[seen])
     terminal.expect("Welcome, Carol Che")
-    terminal.expect("carol@example.org> ")
+    terminal.expect("carol@example.org>")
     terminal.sendline("upload hello.txt")
     terminal.expect("Uploaded /hello.txt")
     terminal.sendline('ls "unclosed')
