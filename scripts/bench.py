@@ -145,7 +145,7 @@ def show(rows: list[Row], options: argparse.Namespace, in_memory: bool) -> None:
     for heading in ("gateway", "a node"):
         table.add_column(f"grew MiB\n{heading}", justify="right")
     for row in rows:
-        speeds = [figure(row.mib_s, 0), figure(row.files_s, 1), figure(row.roofline_mib_s, 0), figure(row.ratio, 2)]
+        speeds = [figure(row.mib_s, 1), figure(row.files_s, 1), figure(row.roofline_mib_s, 1), figure(row.ratio, 2)]
         costs = [figure(row.cpu_s_per_gib.get(who), 2) for who in ("client", "gateway", "nodes")]
         grown = [figure(row.rss_growth_mib.get(who), 0) for who in ("gateway", "nodes")]
         table.add_row(row.op, *speeds, *costs, figure(row.cpu_total, 2), *grown)

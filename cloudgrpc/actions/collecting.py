@@ -39,8 +39,11 @@ class Collecting:
         """Compare the files of every node that is due with the copy rows, both ways."""
         for node_id in await self._db.read(nodes.due_for_inventory, int(self._settings.inventory_s * 1_000_000)):
             node = (await self._nodes.view()).get(node_id)
-            if node is not None:
-                await self._take_inventory(node)
+            try:
+                if node is not None:
+                    await self._take_inventory(node)
+            except CloudError as error:  # it stays due, and the others get their turn
+                log.warning("no inventory of %s: %s", node_id, error)
 
     async def collect(self) -> None:
         """Doom what is past its grace, tell the nodes, and forget what they have deleted."""

@@ -80,6 +80,7 @@ class Nodes:
             log.warning("refused %s: its folder belongs to cluster %s", intro.node_id, cluster_id)
             raise NodeForeign(node_id=intro.node_id, theirs=cluster_id, ours=self.cluster_id)
         pool = await self._db.run(nodes.register, intro)
+        await self._connect_anew(intro.node_id)
         self._heard_of(intro.node_id)
         log.info(
             "%s is here at %s:%d with %s; the pool has %s now",
@@ -158,6 +159,12 @@ class Nodes:
         await asyncio.gather(*self._notes, return_exceptions=True)
         for store in self._stores.values():
             await store.close()
+
+    async def _connect_anew(self, node_id: str) -> None:
+        """A node registers when it starts. The connection to the process before it would pause up to two seconds
+        before it tries again, so that the node failed at its first chunks and was then taken for unwell."""
+        for key in [key for key in self._stores if key[0] == node_id]:
+            await self._stores.pop(key).close()
 
     def _heard_of(self, node_id: str) -> None:
         self._suspects.pop(node_id, None)

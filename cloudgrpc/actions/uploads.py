@@ -17,7 +17,7 @@ from blake3 import blake3
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.replicated import ReplicatedStore
 from cloudgrpc.core.chunking import chunk_count, chunk_lengths
-from cloudgrpc.errors import PeerSilent, UploadSizeWrong
+from cloudgrpc.errors import CloudError, DiskFull, PeerSilent, PoolFull, QuorumMissed, UploadSizeWrong
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.uploads import Answer, Planned, Stored, Wish
 
@@ -162,7 +162,19 @@ class _Taking:
         nodes = self._home.nodes
         placing = await nodes.place(len(chunk.data))
         self.quorum = min(self.quorum, placing.quorum)
-        names = await ReplicatedStore(placing.stores, placing.wanted, placing.quorum, nodes.report).put(chunk)
+        troubles: list[CloudError] = []
+
+        def report(name: str, chunk_id: str, error: CloudError) -> None:
+            troubles.append(error)
+            nodes.report(name, chunk_id, error)
+
+        try:
+            names = await ReplicatedStore(placing.stores, placing.wanted, placing.quorum, report).put(chunk)
+        except QuorumMissed as error:
+            if not all(isinstance(trouble, DiskFull) for trouble in troubles):
+                raise
+            # The nodes had less room than they last said.
+            raise PoolFull(candidates=len(placing.stores) - len(troubles), quorum=placing.quorum) from error
         for name in names:
             nodes.note_placed(name, len(chunk.data))
         return names

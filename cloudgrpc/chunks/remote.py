@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NODE_KEY = "cloudgrpc-node"  # the node a call is meant for: another one may listen on its old port by now
 IDS_PER_DELETE = 10_000
 IDS_PER_PAGE = 50_000
+# A connection of its own: a shared one to an address that failed pauses before it tries again, even for a new store.
+OPTIONS = [*rpc.CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
 COPY_TIMEOUTS = 4  # a copy is read, sent, flushed, and waits its turn on both nodes
 
 
@@ -36,7 +38,7 @@ class RemoteStore:
         self.name = node_id or rpc.address(host, port)
         self._timeout_s = timeout_s
         self._metadata = ((rpc.SECRET_KEY, secret), (NODE_KEY, node_id))
-        self._channel = grpc.aio.insecure_channel(rpc.address(host, port), options=rpc.CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(rpc.address(host, port), options=OPTIONS)
         self._closed = False
         self._stub = NodeServiceStub(self._channel)
         # Takes the message as bytes, so that all replicas of a chunk send the same ones.

@@ -200,9 +200,10 @@ class Drive:
         if outcome.failures:
             for failure in outcome.failures:
                 print(render.shown(str(failure)), file=sys.stderr)
-            missing = render.count(len(found.files) - outcome.files + len(found.failures), "file")
+            missing = len(found.files) - outcome.files + len(found.failures)
+            words = "1 file or folder is missing" if missing == 1 else f"{missing:,} files or folders are missing"
             # Of the first failure's kind: its exit code and its advice.
-            raise type(outcome.failures[0]).told(f"Not everything was uploaded: {missing} or folders are missing.")
+            raise type(outcome.failures[0]).told(f"Not everything was uploaded: {words}.")
 
 
 def _must_be_folder(found: Found) -> Found:

@@ -50,10 +50,15 @@ class Prompt(cmd2.Cmd):
         self._replace_commands()
 
     def default(self, statement: cmd2.Statement) -> bool | None:
-        """Every line ends here but for Ctrl-D's `_eof`, also with a command that does not exist."""
+        """Every line but Ctrl-D ends here, also one whose command does not exist."""
         is_over = self._shell.run(statement.argv)
         self.prompt = self._shell.prompt
         return is_over
+
+    def do__eof(self, _: cmd2.Statement | str) -> bool:
+        """What cmd2 runs at Ctrl-D."""
+        print()
+        return True
 
     def _replace_commands(self) -> None:
         """Ours for cmd2's, which are for programmers. cmd2 finds commands and what completes them by attributes."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import mimetypes
 import os
 import stat
+import threading
 import time
 import uuid
 from contextlib import contextmanager, suppress
@@ -163,6 +164,7 @@ class _Pieces:
         self._size = size
         self._on_progress = on_progress
         self._digest = blake3()
+        self._lock = threading.Lock()  # between gRPC's thread and the one that waits for the answer
         self._is_over = False
         self.sent = 0
         self.fault: CloudError | None = None
@@ -189,19 +191,24 @@ class _Pieces:
                 self.fault = error if isinstance(error, CloudError) else _local(error, self._path)
                 return
             self._digest.update(piece)
-            self.sent += len(piece)
-            self._on_progress(len(piece))
+            with self._lock:
+                if self._is_over:
+                    return
+                self.sent += len(piece)
+                self._on_progress(len(piece))
             yield pb.UploadFileRequest(chunk_data=piece)
 
     def settle(self) -> None:
         """Tell the progress of what the gateway did not need to see again."""
-        self._is_over = True
-        self._on_progress(self._size - self.sent)
+        with self._lock:
+            self._is_over = True
+            self._on_progress(self._size - self.sent)
 
     def take_back(self) -> None:
         """Take back the progress told so far, since the next try starts over."""
-        self._is_over = True
-        self._on_progress(-self.sent)
+        with self._lock:
+            self._is_over = True
+            self._on_progress(-self.sent)
 
     def _read(self) -> bytes:
         wanted = min(rpc.PIECE_BYTES, self._size - self.sent)
@@ -273,9 +280,9 @@ def _receive(
     try:
         for message in call:
             piece = message.chunk_data
-            received += len(piece)
-            if received > info.file_size:
+            if received + len(piece) > info.file_size:
                 raise ContentDiffers(name=info.filename)
+            received += len(piece)
             digest.update(piece)
             file.write(piece)
             on_progress(len(piece))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,14 +33,14 @@ def order(candidates: Sequence[Candidate], length: int, draws: Sequence[float]) 
     """The nodes with room for `length` bytes, in the order to try them: empty ones more often first.
 
     Weighted random sampling without replacement, each node's weight its free space (Efraimidis and Spirakis, 2006:
-    sort by u^(1/w)). Chance spreads chunks that are placed at the same moment, where "emptiest first" would send all
-    of them to one node. `draws`: as many numbers in (0, 1) as candidates.
+    sort by u^(1/w); here by its logarithm, since the power itself is 0.0 for every small node beside a huge one).
+    Chance spreads chunks that are placed at the same moment, where "emptiest first" would send all of them to one
+    node. `draws`: as many numbers in (0, 1) as candidates.
     """
     roomy = [(node, draw) for node, draw in zip(candidates, draws, strict=True) if node.free_bytes >= max(length, 1)]
-    heaviest = max((node.free_bytes for node, _ in roomy), default=1)
 
     def rank(pair: tuple[Candidate, float]) -> tuple[bool, float]:
         node, draw = pair
-        return node.is_suspect, -(draw ** (heaviest / node.free_bytes))
+        return node.is_suspect, -math.log(draw) / node.free_bytes
 
     return [node for node, _ in sorted(roomy, key=rank)]

@@ -20,7 +20,9 @@ import sys
 from pathlib import Path
 from cloudgrpc.clients.session import SessionStore, SignIn
 store = SessionStore(Path(sys.argv[1]))
-for number in range(20):
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(50):
     store.remember(f"{sys.argv[2]}:{number + 1}", SignIn(f"{sys.argv[2]}@example.org", f"token-{number}"))
 """
 
@@ -65,10 +67,24 @@ def test_only_the_owner_can_read_it(store: SessionStore, tmp_path: Path) -> None
 
 def test_two_shells_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
     folder = tmp_path / "cloudgrpc"
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(folder), name]) for name in ("one", "two")]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(folder), name], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for name in ("one", "two")
+    ]
+    for writer in writers:
+        assert writer.stdout
+        assert writer.stdout.readline() == b"ready\n"
+    for writer in writers:
+        assert writer.stdin
+        writer.stdin.write(b"go\n")
+        writer.stdin.flush()
+    for writer in writers:
+        writer.communicate(timeout=60)
+    assert [writer.returncode for writer in writers] == [0, 0]
     kept = json.loads((folder / "sessions.json").read_text())
-    assert len(kept) == 40
+    assert len(kept) == 100
     assert {path.name for path in folder.iterdir()} == {"sessions.json", "sessions.lock"}
 
 

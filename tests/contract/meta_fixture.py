@@ -1,0 +1,224 @@
+"""The metadata as the tests of meta see it: opened on either engine, with short ways to people, nodes and files."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from cloudgrpc import config
+from cloudgrpc.core.introductions import Introduction
+from cloudgrpc.core.units import size_words
+from cloudgrpc.meta import accounts, copies, files, nodes, orphans, uploads
+from cloudgrpc.meta import db as meta_db
+from cloudgrpc.meta.accounts import Caller, NewSession, Promise
+from cloudgrpc.meta.db import now
+from cloudgrpc.meta.models import Account, Chunk, Copy, Event, Extent, Upload, Version, new_id
+from cloudgrpc.meta.uploads import Planned, Stored, Wish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from cloudgrpc.meta.db import Database
+    from cloudgrpc.meta.uploads import Answer
+    from postgres import Database as PostgresDatabase
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SECOND = 1_000_000
+HOUR = 3600 * SECOND
+GB = 1 << 30
+MIME = "text/plain"
+NUMBERS = itertools.count(1)
+
+
+class Meta:
+    """An open metadata database, for tests without a loop."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """One transaction."""
+        return self.database.call(function, *args, **kwargs)
+
+    def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same by the way that readers take."""
+        return asyncio.run(self.database.read(function, *args, **kwargs))
+
+    def race(self, works: Iterable[Callable[[], Any]]) -> list[Any]:
+        """All at once, each a transaction; answers and errors in the order of `works`."""
+
+        async def all_at_once() -> list[Any]:
+            return await asyncio.gather(*(self.database.run(work) for work in works), return_exceptions=True)
+
+        return asyncio.run(all_at_once())
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.run(lambda: self.database.engine.execute_sql(sql).fetchall())  # type: ignore[no-untyped-call]
+
+    def sql(self, sql: str) -> None:
+        self.run(lambda: self.database.engine.execute_sql(sql))  # type: ignore[no-untyped-call]
+
+    @property
+    def is_postgres(self) -> bool:
+        return meta_db.is_postgres()
+
+    def close(self) -> None:
+        self.database.close()
+
+    def digest(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Everything that is stored, to see that nothing changed."""
+        names = self.run(self.database.engine.get_tables)  # type: ignore[no-untyped-call]
+        return {name: sorted(self.rows(f"SELECT * FROM {name}"), key=repr) for name in names}
+
+    def events(self, kind: str) -> int:
+        return self.run(Event.select().where(Event.kind == kind).count)
+
+    def age(self, table: str, column: str, micros: int, where: str = "1 = 1") -> None:
+        """As if `micros` had gone by since."""
+        self.sql(f"UPDATE {table} SET {column} = {column} - {micros} WHERE {where}")
+
+    # People
+
+    def prove(self, email: str, peer: str = "peer") -> str:
+        """A verified address; returns the proof's digest."""
+        proof = new_id()
+        self.run(accounts.remember_code, email, "code")
+        self.run(accounts.judge_code, email, "code", proof, peer)
+        return proof
+
+    def enroll(self, quota: int = GB, email: str = "") -> Caller:
+        """A person with `quota` bytes."""
+        address = email or f"person{next(NUMBERS)}@example.org"
+        self.add_node("pool", capacity=1 << 60)
+        promise = Promise(quota, 1, 1.0)
+        return self.run(accounts.enroll, address, "A Person", self.prove(address), session(), promise)
+
+    def used(self, account_id: str) -> tuple[int, int]:
+        """Bytes used and reserved, as the account says."""
+        account = self.run(Account.get_by_id, account_id)
+        return account.used_bytes, account.reserved_bytes
+
+    def counted(self, account_id: str) -> tuple[int, int]:
+        """The same, counted anew."""
+        return self.run(_count, account_id)
+
+    # Nodes
+
+    def add_node(self, node_id: str, *, instance_id: str = "", capacity: int = GB) -> int:
+        return self.run(nodes.register, introduction(node_id, instance_id, capacity))
+
+    def set_offline(self, node_id: str, for_us: int = 0) -> None:
+        self.sql(
+            f"UPDATE node SET is_online = FALSE, offline_since_at = {self.run(now) - for_us} "
+            f"WHERE node_id = '{node_id}'"
+        )
+
+    # Files
+
+    def begin(self, person: Caller, name: str, size: int, **wish: Any) -> str:
+        """An open upload without planned chunks; returns its id."""
+        upload_id = new_id()
+        assert self.run(uploads.begin, upload_id, wish_for(person, name, size, **wish), [], HOUR) is None
+        return upload_id
+
+    def send(self, upload_id: str, position: int, length: int, on: Iterable[str] = ("pool",)) -> str:
+        """A chunk of the upload stored on nodes; returns its id."""
+        chunk_id = new_id()
+        self.run(plan, upload_id, Planned(position, chunk_id))
+        self.run(uploads.receive, upload_id, Stored(chunk_id, length, f"sum-{chunk_id}", tuple(on)), [], HOUR)
+        return chunk_id
+
+    def commit(self, upload_id: str, quorum: int = 1) -> Answer:
+        return self.run(uploads.commit, upload_id, "blake3:00", quorum)
+
+    def put(self, person: Caller, name: str, *lengths: int, on: Iterable[str] = ("pool",), parent_id: str = "") -> str:
+        """A file of chunks of these lengths on these nodes; returns its id."""
+        upload_id = self.begin(person, name, sum(lengths), parent_id=parent_id)
+        for position, length in enumerate(lengths):
+            self.send(upload_id, position, length, on)
+        return self.commit(upload_id).file_id
+
+    def chunks_of(self, file_id: str) -> list[str]:
+        """Of all its versions."""
+        query = Extent.select(Extent.chunk).join(Version).where(Version.entry == file_id).order_by(Extent.position)
+        return [chunk_id for (chunk_id,) in self.run(meta_db.rows, query)]
+
+    def orphan(self, person: Caller, *, on: Iterable[str] = ("pool",)) -> str:
+        """A chunk that no file needs any more; returns its id."""
+        file_id = self.put(person, f"gone{next(NUMBERS)}", 1, on=on)
+        (chunk_id,) = self.chunks_of(file_id)
+        self.run(files.purge, person.account_id, file_id)
+        return chunk_id
+
+    def lose(self, chunk_id: str, node_id: str) -> None:
+        """Its copy there turned out bad."""
+        assert self.run(copies.mark_bad, chunk_id, node_id, "test")
+
+    def state(self, chunk_id: str, node_id: str) -> str | None:
+        copy = self.run(Copy.get_or_none, (Copy.chunk == chunk_id) & (Copy.node == node_id))
+        return copy.state if copy else None
+
+    def unreferenced_at(self, chunk_id: str) -> int | None:
+        at: int | None = self.run(Chunk.get_by_id, chunk_id).unreferenced_at
+        return at
+
+    def compare(self, node_id: str, *listed: str, listed_at: int | None = None, wanted: int = 1) -> orphans.Findings:
+        """A whole inventory in one page."""
+        at = self.run(now) if listed_at is None else listed_at
+        return self.run(orphans.compare_page, node_id, sorted(listed), ("", ""), at, wanted)
+
+
+def wish_for(
+    person: Caller, name: str, size: int, *, parent_id: str = "", request_id: str = "", mime_type: str = MIME
+) -> Wish:
+    return Wish(person.account_id, parent_id, name, size, mime_type, request_id)
+
+
+def plan(upload_id: str, planned: Planned) -> None:
+    """Write a chunk's id down, as begin and receive do on the way."""
+    uploads._plan(upload_id, [planned])
+
+
+def session(peer: str = "peer", valid_us: int = HOUR) -> NewSession:
+    return NewSession(new_id(), valid_us, peer)
+
+
+def introduction(node_id: str, instance_id: str = "", capacity: int = GB) -> Introduction:
+    return Introduction(node_id, instance_id or f"folder of {node_id}", "127.0.0.1", 9001, capacity, 0, 0, 1)
+
+
+def settings_of(database: PostgresDatabase) -> config.Database:
+    return config.Database(
+        host=database.host, port=database.port, name=database.name, user=database.user, password=database.password
+    )
+
+
+@contextmanager
+def opened(settings: config.Database, folder: Path) -> Iterator[Meta]:
+    """The schema is not touched. A process has one open metadata database at a time."""
+    meta = Meta(meta_db.open_database(settings, folder))
+    try:
+        yield meta
+    finally:
+        meta.close()
+
+
+def words(size: int) -> str:
+    return size_words(size)
+
+
+def _count(account_id: str) -> tuple[int, int]:
+    versions = Version.select().where(Version.entry.in_(_entries(account_id)))
+    open_uploads = Upload.select().where((Upload.account == account_id) & (Upload.state == "open"))
+    return sum(one.size_bytes for one in versions), sum(one.size_bytes for one in open_uploads)
+
+
+def _entries(account_id: str) -> Any:
+    from cloudgrpc.meta.models import Entry
+
+    return Entry.select(Entry.entry_id).where(Entry.account == account_id)

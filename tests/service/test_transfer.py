@@ -1,0 +1,324 @@
+"""Transfers against a gateway that misbehaves: nothing half-done stays, a lost connection is tried again."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+from blake3 import blake3
+
+from cloudgrpc import rpc
+from cloudgrpc.clients import transfer
+from cloudgrpc.clients.render import Unwatched
+from cloudgrpc.clients.session import Gateway, Session
+from cloudgrpc.clients.transfer import Transfers
+from cloudgrpc.clients.tree import TreeUpload, plan
+from cloudgrpc.errors import (
+    CloudError,
+    ContentDiffers,
+    FileChanged,
+    GatewayUnreachable,
+    InvalidField,
+    LocalFile,
+    QuotaExceeded,
+    SessionEnded,
+    UploadDiffers,
+)
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+DATA = os.urandom((3 << 20) + 5)
+FILE_ID = "f" * 32
+
+
+class FakeGateway(stubs.FileServiceServicer):
+    """Keeps what is uploaded under its name, and fails as it is told to."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.request_ids: list[str] = []
+        self.lost_connections = 0  # how many calls more break off in their middle
+        self.refusal: CloudError | None = None
+        self.checksum = ""  # told instead of the true one
+        self.sent_name, self.sent_size, self.sent = "movie.bin", len(DATA), DATA
+        self.while_receiving: Callable[[], object] = lambda: None
+
+    def UploadFile(  # type: ignore[override]  # noqa: N802 - gRPC's name
+        self, request_iterator: Iterator[pb.UploadFileRequest], context: grpc.ServicerContext
+    ) -> pb.UploadFileResponse:
+        metadata = next(request_iterator).metadata
+        self.request_ids.append(metadata.request_id)
+        self._fail(context)
+        self.while_receiving()
+        data = b"".join(message.chunk_data for message in request_iterator)
+        if len(data) != metadata.file_size:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "sizes differ")
+        self.kept[metadata.filename] = data
+        return pb.UploadFileResponse(success=True, file_id=FILE_ID, checksum=self.checksum or _checksum(data))
+
+    def DownloadFile(  # type: ignore[override]  # noqa: N802 - gRPC's name
+        self, request: pb.DownloadFileRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.DownloadFileResponse]:
+        info = pb.FileInfo(
+            filename=self.sent_name, file_size=self.sent_size, checksum=self.checksum or _checksum(self.sent)
+        )
+        yield pb.DownloadFileResponse(file_info=info)
+        yield pb.DownloadFileResponse(chunk_data=self.sent[: 1 << 20])
+        self._fail(context)
+        yield pb.DownloadFileResponse(chunk_data=self.sent[1 << 20 :])
+
+    def _fail(self, context: grpc.ServicerContext) -> None:
+        if self.lost_connections:
+            self.lost_connections -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        if self.refusal:
+            context.set_trailing_metadata(rpc.trailers_of(self.refusal))
+            context.abort(rpc.status_of(self.refusal), str(self.refusal))
+
+    def _not_offered(self, request: object, context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
+
+    ListFiles = DeleteFile = GetFileMetadata = CreateFolder = _not_offered  # type: ignore[assignment]
+    ShareFile = GetSharedFiles = ResolvePath = _not_offered  # type: ignore[assignment]
+
+
+class Progress:
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def __call__(self, moved: int) -> None:
+        self.steps.append(moved)
+
+    @property
+    def total(self) -> int:
+        return sum(self.steps)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def fake() -> FakeGateway:
+    return FakeGateway()
+
+
+@pytest.fixture
+def session(fake: FakeGateway) -> Iterator[Session]:
+    server = grpc.server(ThreadPoolExecutor(16), options=rpc.SERVER_OPTIONS)
+    stubs.add_FileServiceServicer_to_server(fake, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with Gateway(f"127.0.0.1:{port}") as gateway:
+        yield Session(gateway, "token")
+    server.stop(0).wait()
+
+
+@pytest.fixture
+def transfers(session: Session) -> Transfers:
+    return Transfers(session)
+
+
+@pytest.fixture
+def movie(tmp_path: Path) -> Path:
+    path = tmp_path / "movie.bin"
+    path.write_bytes(DATA)
+    return path
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    folder = tmp_path / "output"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_a_file_of_any_size_arrives_whole(fake: FakeGateway, transfers: Transfers, tmp_path: Path, size: int) -> None:
+    (tmp_path / "a").write_bytes(DATA[:size])
+    progress = Progress()
+    uploaded = transfers.upload_file(tmp_path / "a", on_progress=progress)
+    assert fake.kept["a"] == DATA[:size]
+    assert (uploaded.size, uploaded.checksum, progress.total) == (size, _checksum(DATA[:size]), size)
+
+
+@pytest.mark.parametrize("size", [100, len(DATA)])
+def test_a_lost_connection_is_tried_again_under_the_same_request_id(
+    fake: FakeGateway, transfers: Transfers, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "a").write_bytes(DATA[:size])
+    fake.lost_connections = 2
+    progress = Progress()
+    transfers.upload_file(tmp_path / "a", on_progress=progress)
+    assert fake.kept["a"] == DATA[:size]
+    assert len(fake.request_ids) == 3
+    assert len(set(fake.request_ids)) == 1
+    assert progress.total == size
+    transfers.upload_file(tmp_path / "a")
+    assert len(set(fake.request_ids)) == 2
+
+
+def test_a_gateway_that_stays_away_is_told_in_the_end(fake: FakeGateway, transfers: Transfers, movie: Path) -> None:
+    fake.lost_connections = 100
+    progress = Progress()
+    with pytest.raises(GatewayUnreachable):
+        transfers.upload_file(movie, on_progress=progress)
+    assert len(fake.request_ids) == 4
+    assert progress.total == 0
+
+
+def test_what_the_gateway_refuses_is_not_asked_twice(fake: FakeGateway, transfers: Transfers, movie: Path) -> None:
+    fake.refusal = QuotaExceeded(name="movie.bin", needed="3 MB", left="1 MB", quota="1 MB")
+    with pytest.raises(QuotaExceeded, match="only 1 MB"):
+        transfers.upload_file(movie)
+    assert len(fake.request_ids) == 1
+
+
+@pytest.mark.parametrize("change", [1, -1, -len(DATA)])
+def test_a_file_that_changes_its_size_meanwhile_is_not_kept(
+    fake: FakeGateway, transfers: Transfers, movie: Path, change: int
+) -> None:
+    fake.while_receiving = lambda: os.truncate(movie, len(DATA) + change)
+    with pytest.raises(FileChanged, match=r"movie\.bin"):
+        transfers.upload_file(movie)
+    assert not fake.kept
+
+
+def test_content_that_reached_the_gateway_damaged_is_told(fake: FakeGateway, transfers: Transfers, movie: Path) -> None:
+    fake.checksum = _checksum(b"something else")
+    with pytest.raises(UploadDiffers):
+        transfers.upload_file(movie)
+
+
+def test_a_download_is_verified_and_takes_the_name_it_is_sent(transfers: Transfers, output: Path) -> None:
+    progress = Progress()
+    downloaded = transfers.download_file(FILE_ID, output, progress)
+    assert downloaded.path == output / "movie.bin"
+    assert downloaded.path.read_bytes() == DATA
+    assert progress.total == len(DATA)
+    assert [path.name for path in output.iterdir()] == ["movie.bin"]
+
+
+def test_a_download_that_breaks_off_starts_over(fake: FakeGateway, transfers: Transfers, output: Path) -> None:
+    fake.lost_connections = 2
+    progress = Progress()
+    transfers.download_file(FILE_ID, output / "mine", progress)
+    assert (output / "mine").read_bytes() == DATA
+    assert progress.total == len(DATA)
+
+
+def _other_checksum(fake: FakeGateway) -> None:
+    fake.checksum = _checksum(b"something else")
+
+
+def _no_checksum(fake: FakeGateway) -> None:
+    fake.checksum = " "
+
+
+def _too_short(fake: FakeGateway) -> None:
+    fake.sent_size += 1
+
+
+def _too_long(fake: FakeGateway) -> None:
+    fake.sent_size -= 1
+
+
+def _hostile_name(fake: FakeGateway) -> None:
+    fake.sent_name = "../movie.bin"
+
+
+def _gone(fake: FakeGateway) -> None:
+    fake.lost_connections = 100
+
+
+def _refused(fake: FakeGateway) -> None:
+    fake.refusal = SessionEnded()
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (_other_checksum, ContentDiffers),
+        (_no_checksum, ContentDiffers),
+        (_too_short, ContentDiffers),
+        (_too_long, ContentDiffers),
+        (_hostile_name, InvalidField),
+        (_gone, GatewayUnreachable),
+        (_refused, SessionEnded),
+    ],
+)
+def test_a_download_that_fails_leaves_nothing_and_the_older_file_alone(
+    fake: FakeGateway,
+    transfers: Transfers,
+    output: Path,
+    fault: Callable[[FakeGateway], None],
+    error: type[CloudError],
+) -> None:
+    (output / "movie.bin").write_bytes(b"older")
+    fault(fake)
+    progress = Progress()
+    with pytest.raises(error):
+        transfers.download_file(FILE_ID, output, progress)
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == {"movie.bin": b"older"}
+    assert [path.name for path in output.parent.iterdir()] == ["output"]
+    assert progress.total == 0
+    # What goes on beyond its announced size could fill the disk.
+    assert all(moved <= fake.sent_size for moved in accumulate(progress.steps))
+
+
+def test_the_longest_name_can_be_downloaded(fake: FakeGateway, transfers: Transfers, output: Path) -> None:
+    fake.sent_name = "é" * 127 + "x"
+    assert transfers.download_file(FILE_ID, output).path.read_bytes() == DATA
+
+
+def test_a_folder_that_is_not_there_is_told_by_its_path(transfers: Transfers, output: Path) -> None:
+    with pytest.raises(LocalFile, match="missing"):
+        transfers.download_file(FILE_ID, output / "missing" / "movie.bin")
+
+
+def test_what_is_no_regular_file_is_not_uploaded(transfers: Transfers, output: Path) -> None:
+    os.mkfifo(output / "pipe")
+    with pytest.raises(LocalFile, match="not a regular file"):
+        transfers.upload_file(output / "pipe")
+
+
+def test_many_files_go_on_after_a_failure_but_not_after_the_session_ended(
+    fake: FakeGateway, session: Session, output: Path
+) -> None:
+    for number in range(100):
+        (output / f"{number}").write_bytes(b"x")
+    found = plan(list(output.iterdir()), "", "", is_recursive=False)
+    (output / "7").unlink()
+    outcome = TreeUpload(session, Transfers(session), Unwatched()).run(found)
+    assert (outcome.files, len(fake.kept), [str(output / "7") in str(error) for error in outcome.failures]) == (
+        99,
+        99,
+        [True],
+    )
+    fake.refusal = SessionEnded()
+    outcome = TreeUpload(session, Transfers(session), Unwatched()).run(found)
+    assert [type(error) for error in outcome.failures] == [SessionEnded]
+    assert len(fake.request_ids) < 99 + 20
+
+
+def test_ctrl_c_in_the_middle_takes_the_half_written_file_with_it(transfers: Transfers, output: Path) -> None:
+    def interrupt(_moved: int) -> None:
+        raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        transfers.download_file(FILE_ID, output, interrupt)
+    assert list(output.iterdir()) == []
+
+
+def _checksum(data: bytes) -> str:
+    return f"blake3:{blake3(data).hexdigest()}"

@@ -1,0 +1,98 @@
+"""What a name may be (spec §5), and when two names are one."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from cloudgrpc.core.paths import BIDI, NAME_BYTES, PATH_BYTES, check_name, name_key, split_path
+from cloudgrpc.errors import InvalidField
+
+CONTROLS = [chr(point) for point in [*range(0x20), *range(0x7F, 0xA0)]]
+PLAIN = st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="/" + "".join(BIDI))
+# At most 80 letters of at most 3 bytes, or 4 of a longer form: within 255 bytes, also composed.
+NAMES = st.text(PLAIN, min_size=1, max_size=40).filter(
+    lambda name: name not in {".", ".."} and len(name_key(name).encode()) <= NAME_BYTES
+)
+
+
+def is_name(text: str) -> bool:
+    try:
+        check_name(text, "filename")
+    except InvalidField:
+        return False
+    return True
+
+
+@given(NAMES)
+@example("...")
+@example(".hidden")
+@example("a\\b")
+@example("é" * 127)
+@example("👍" * 63)
+def test_a_name_is_kept_as_it_was_given(name: str) -> None:
+    assert check_name(name, "filename") == name
+
+
+@given(st.text(PLAIN, max_size=20), st.sampled_from([*CONTROLS, *BIDI, "/", "\ud800", "\udfff"]), st.text(max_size=5))
+@example("", "\0", "")
+def test_a_name_with_a_slash_a_control_or_a_direction_mark_is_refused(before: str, bad: str, after: str) -> None:
+    assert not is_name(before + bad + after)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "x" * 256, "é" * 128, "👍" * 64])
+def test_no_name_is_empty_a_dot_or_longer_than_255_bytes(name: str) -> None:
+    with pytest.raises(InvalidField, match=r"^folder_name: "):
+        check_name(name, "folder_name")
+
+
+@given(st.text())
+@example("\u0958" * 85)  # composed, each of these becomes two
+def test_whatever_is_a_name_holds_the_rules_in_the_form_it_is_compared_by_too(text: str) -> None:
+    assume(is_name(text))
+    for form in (text, name_key(text)):
+        assert 1 <= len(form.encode()) <= NAME_BYTES
+        assert "/" not in form
+        assert "\0" not in form
+        assert form not in {".", ".."}
+        assert is_name(form)
+
+
+@given(st.text())
+def test_comparing_by_the_key_is_settled_after_one_step(name: str) -> None:
+    assert name_key(name_key(name)) == name_key(name)
+
+
+@given(st.text(), st.sampled_from(["NFC", "NFD"]))
+@example("é", "NFD")
+def test_a_name_typed_in_another_form_is_the_same_name(name: str, form: str) -> None:
+    assert name_key(unicodedata.normalize(form, name)) == name_key(name)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "A"), ("a", "a "), ("ss", "ß"), ("1", "¹"), ("fi", "ﬁ")])
+def test_names_that_a_person_tells_apart_are_two(one: str, other: str) -> None:
+    assert name_key(one) != name_key(other)
+
+
+@given(st.lists(NAMES, max_size=6), st.lists(st.sampled_from(["/", "//", "///"]), min_size=7, max_size=7))
+def test_a_path_is_the_names_along_it_whatever_slashes_are_doubled(names: list[str], slashes: list[str]) -> None:
+    path = "".join(slash + name for slash, name in zip(slashes, names, strict=False)) + slashes[-1]
+    assert split_path(path) == names
+
+
+@given(st.text())
+def test_a_path_gives_only_names_or_is_refused(text: str) -> None:
+    try:
+        names = split_path("/" + text)
+    except InvalidField:
+        return
+    assert all(is_name(name) for name in names)
+
+
+@pytest.mark.parametrize("path", ["", "a", "a/b", "./a", "/a/../b", "/.", "/a\0", "/" + "x/" * PATH_BYTES])
+def test_a_relative_dotted_or_endless_path_is_refused(path: str) -> None:
+    with pytest.raises(InvalidField, match=r"^path: "):
+        split_path(path)
