@@ -80,7 +80,7 @@ class Downloads:
             position = page[-1].position
 
     async def _fetch(self, file: File, piece: Piece) -> bytes:
-        held = (await self._db.read(copies.holders, [piece.chunk_id]))[piece.chunk_id]
+        held = await self._db.read(copies.holders_of, piece.chunk_id)
         view = await self._nodes.view()
         expected = {piece.chunk_id: piece.checksum}
         stores = [

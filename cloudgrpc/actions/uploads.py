@@ -48,10 +48,10 @@ class Uploads:
         """
         upload_id = secrets.token_hex(16)
         planned = [_plan(position) for position in range(min(CHUNKS_AHEAD, chunk_count(wish.size_bytes)))]
-        earlier = await self.db.run(uploads.begin, upload_id, wish, planned, self.lease_us)
-        if earlier is not None:
-            return earlier
         try:
+            earlier = await self.db.run(uploads.begin, upload_id, wish, planned, self.lease_us)
+            if earlier is not None:
+                return earlier
             taking = _Taking(self, upload_id, wish, planned, Incoming(read, wish.size_bytes, self._settings.silence_s))
             digest = await taking.run()
             return await self.db.run(uploads.commit, upload_id, digest, taking.quorum)

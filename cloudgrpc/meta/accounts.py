@@ -13,6 +13,7 @@ from cloudgrpc.errors import AccountUnknown, AlreadyEnrolled, PoolPromised, Proo
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now
 from cloudgrpc.meta.models import Account, Cluster, Entry, Node, OtpChallenge, Proof, Session, new_id
+from cloudgrpc.meta.prepared import Prepared, blank
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,22 @@ class Caller:
     root_id: str
     created_at: int
     session_expires_at: int
+
+
+_CALLER = Prepared(
+    lambda: (
+        Session.select(
+            Account.account_id,
+            Account.email,
+            Account.full_name,
+            Account.root_id,
+            Account.created_at,
+            Session.expires_at,
+        )
+        .join(Account)
+        .where((Session.digest == blank("digest")) & (Session.expires_at > blank("now")))
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -135,15 +152,10 @@ def log_out(digest: str) -> None:
 
 def find_caller(digest: str) -> Caller:
     """Raises: SessionEnded for a session that never was, has ended, or expired."""
-    row = (
-        Session.select(Session, Account)
-        .join(Account)
-        .where((Session.digest == digest) & (Session.expires_at > now()))
-        .first()
-    )
+    row = _CALLER.one(digest=digest, now=now())
     if row is None:
         raise SessionEnded
-    return _caller(row.account, row.expires_at)
+    return Caller(*row)
 
 
 def sweep() -> None:

@@ -15,6 +15,7 @@ from cloudgrpc.core.repair import Shortage
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Chunk, Copy, Extent, Node, Stray
+from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,24 @@ def holders(chunk_ids: Sequence[str]) -> dict[str, list[Holder]]:
     for chunk_id, node_id, state, is_online in rows(query):
         found[chunk_id].append(Holder(node_id, state == "good", bool(is_online)))
     return found
+
+
+def holders_of(chunk_id: str) -> list[Holder]:
+    """Who holds one chunk, good copies first: asked for every chunk that is read."""
+    return [
+        Holder(node_id, state == "good", bool(is_online))
+        for node_id, state, is_online in _HOLDERS.all(chunk_id=chunk_id)
+    ]
+
+
+_HOLDERS = Prepared(
+    lambda: (
+        Copy.select(Copy.node, Copy.state, Node.is_online)
+        .join(Node)
+        .where((Copy.chunk == blank("chunk_id")) & (Copy.state != "doomed"))
+        .order_by(Copy.state.desc())
+    )
+)
 
 
 def mark_bad(chunk_id: str, node_id: str, reason: str) -> bool:

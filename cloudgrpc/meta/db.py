@@ -39,6 +39,7 @@ WRITES_PER_COMMIT = 256
 CONNECTIONS = 20
 LOCK_WAIT_S = 10
 TRIES = 4
+SNAPSHOT = "REPEATABLE READ READ ONLY"  # PostgreSQL's words for one moment seen throughout
 
 SQLITE_FILE = "metadata.sqlite3"
 PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "cache_size": -64_000}
@@ -47,8 +48,9 @@ PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "foreign_keys": 1, "cac
 class Call:
     """A function on its way to the database, and where its answer goes."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], *, is_read: bool) -> None:
         self.work = work
+        self.is_read = is_read
         self.future: Future[Any] = Future()
         self.future.set_running_or_notify_cancel()  # a call that waits here is carried out, whoever goes away
 
@@ -64,8 +66,8 @@ class Lane:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, work: Callable[[], T]) -> Future[T]:
-        call = Call(work)
+    def submit(self, work: Callable[[], T], *, is_read: bool = False) -> Future[T]:
+        call = Call(work, is_read=is_read)
         self._calls.put(call)
         return call.future
 
@@ -106,8 +108,8 @@ class Database:
         return await _seen_through(self._writers.submit(functools.partial(function, *args, **kwargs)))
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function`, which only reads, on one snapshot where the engine has them."""
-        return await _seen_through(self._readers.submit(functools.partial(function, *args, **kwargs)))
+        """Run `function`, which only reads, on one snapshot."""
+        return await _seen_through(self._readers.submit(functools.partial(function, *args, **kwargs), is_read=True))
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`run` for callers without a loop."""
@@ -188,7 +190,9 @@ def _commit_together(engine: peewee.SqliteDatabase, calls: list[Call]) -> None:
                 try:
                     with engine.atomic():  # a savepoint: one caller's failure is not the others'
                         answers.append((call, call.work(), None))
-                except Exception as error:  # noqa: BLE001 - the caller gets it
+                except Exception as error:
+                    if not engine.connection().in_transaction:  # type: ignore[no-untyped-call]
+                        raise  # a full or failing disk: SQLite has rolled the whole batch back by itself
                     answers.append((call, None, _tell(error)))
     except Exception as error:  # noqa: BLE001 - the batch was rolled back: every caller of it must hear
         told = _tell(error)
@@ -238,18 +242,21 @@ def _run_pooled(engine: PooledPostgresqlDatabase, calls: list[Call]) -> None:
 
 
 def _with_retries(engine: PooledPostgresqlDatabase, call: Call) -> object:
-    """A transaction that lost a race (deadlock, serialisation) or whose connection had died before it reached its
-    commit is run again; one that failed in its commit is not, for it may have happened."""
+    """A transaction that lost a race or whose connection had died before it reached its commit is run again; one that
+    failed in its commit is not, for it may have happened."""
     for tries_left in reversed(range(TRIES)):
         is_committing = False
         try:
             engine.connect(reuse_if_open=True)
-            with engine.atomic():
+            with engine.atomic(*([SNAPSHOT] if call.is_read else [])):
                 result = call.work()
                 is_committing = True
         except (peewee.OperationalError, peewee.InterfaceError) as error:
             engine.manual_close()
             if not tries_left or (is_committing and not _lost_race(error)):
+                raise
+        except peewee.IntegrityError as error:
+            if not tries_left or not _lost_race(error):
                 raise
         else:
             engine.close()
@@ -259,20 +266,34 @@ def _with_retries(engine: PooledPostgresqlDatabase, call: Call) -> object:
 
 
 def _lost_race(error: peewee.PeeweeException) -> bool:
-    origin = error.args[0] if error.args else None
-    return isinstance(origin, psycopg2.errors.DeadlockDetected | psycopg2.errors.SerializationFailure)
+    """Deadlocks, and rows that another transaction made or deleted after this one had looked for them: looking again
+    shows them, as if they had come or gone a moment before."""
+    return isinstance(
+        getattr(error, "orig", None),
+        psycopg2.errors.DeadlockDetected
+        | psycopg2.errors.SerializationFailure
+        | psycopg2.errors.UniqueViolation
+        | psycopg2.errors.ForeignKeyViolation,
+    )
 
 
 def _tell(error: Exception) -> Exception:
     """A database that does not work is told in our words; everything else is as it was."""
-    if isinstance(error, peewee.OperationalError | peewee.InterfaceError | sqlite3.OperationalError):
-        log.warning("database: %s", error)
-        told = DatabaseUnavailable(
-            reason=str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-        )
+    is_foreign = isinstance(error, peewee.OperationalError | peewee.InterfaceError | sqlite3.OperationalError)
+    if is_foreign or type(error) is peewee.DatabaseError:  # itself: a damaged file; its children: faults of our own
+        reason = _first_of(error)
+        log.warning("database: %s", reason)
+        told = DatabaseUnavailable(reason=reason)
         told.__cause__ = error
         return told
     return error
+
+
+def _first_of(error: BaseException) -> str:
+    """What the database said first: that it could not roll back either says nothing."""
+    while isinstance(error.__context__, peewee.PeeweeException | sqlite3.Error | psycopg2.Error):
+        error = error.__context__
+    return next(iter(str(error).strip().splitlines()), "no reason given")
 
 
 def _answer(call: Call, result: object, failure: BaseException | None) -> None:

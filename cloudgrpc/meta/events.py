@@ -6,10 +6,22 @@ import json
 
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Event
+from cloudgrpc.meta.prepared import Prepared, blank
+
+_RECORD = Prepared(
+    lambda: Event.insert(
+        at=blank("at"),
+        kind=blank("kind"),
+        message=blank("message"),
+        account_id=blank("account_id"),
+        node_id=blank("node_id"),
+        details=blank("details"),
+    )
+)
 
 
 def record(kind: str, message: str, *, account_id: str = "", node_id: str = "", **details: object) -> None:
     """`details` must hold no secret and must be JSON."""
-    Event.insert(
+    _RECORD.run(
         at=now(), kind=kind, message=message, account_id=account_id, node_id=node_id, details=json.dumps(details)
-    ).execute()
+    )

@@ -12,6 +12,7 @@ from cloudgrpc.errors import InvalidField, Missing, NameTaken
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Account, Chunk, Entry, Extent, Version, new_id
+from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,6 +48,14 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class Child:
+    entry_id: str
+    kind: str
+    name: str
+    created_at: int
+
+
+@dataclass(frozen=True)
 class Page:
     folders: list[Folder]
     files: list[File]
@@ -72,15 +81,30 @@ class Usage:
     total_folders: int
 
 
-def find_folder(account_id: str, folder_id: str) -> Entry:
-    """A live folder; "" is the root. Raises: Missing."""
-    if folder_id:
-        row = Entry.get_or_none(_mine(account_id, folder_id) & (Entry.kind == "folder") & Entry.trashed_at.is_null())
-    else:
-        row = Entry.get_or_none((Entry.account == account_id) & Entry.parent.is_null())
+_ROOT = Prepared(
+    lambda: Entry.select(Entry.entry_id).where((Entry.account == blank("account_id")) & Entry.parent.is_null())
+)
+_FOLDER = Prepared(
+    lambda: Entry.select(Entry.entry_id).where(
+        (Entry.entry_id == blank("entry_id"))
+        & (Entry.account == blank("account_id"))
+        & (Entry.kind == "folder")
+        & Entry.trashed_at.is_null()
+    )
+)
+_CHILD = Prepared(
+    lambda: Entry.select(Entry.entry_id, Entry.kind, Entry.name, Entry.created_at).where(
+        (Entry.parent == blank("parent_id")) & (Entry.name_key == blank("name_key")) & Entry.trashed_at.is_null()
+    )
+)
+
+
+def find_folder_id(account_id: str, folder_id: str) -> str:
+    """The id of a live folder; "" is the root. Raises: Missing."""
+    row = (_FOLDER.one if folder_id else _ROOT.one)(account_id=account_id, entry_id=folder_id)
     if row is None:
         raise Missing(what=f"Folder {folder_id}")
-    return row
+    return str(row[0])
 
 
 def find_file(account_id: str, file_id: str, *, with_trash: bool = False) -> File:
@@ -107,11 +131,11 @@ def pieces(version_id: str, after: int, limit: int) -> list[Piece]:
 
 def resolve(account_id: str, names: Iterable[str]) -> File | Folder:
     """What stands at a path, given as the names along it. Raises: Missing naming the path."""
-    entry = find_folder(account_id, "")
+    entry = Child(find_folder_id(account_id, ""), "folder", "", 0)
     walked = ""
     for name in names:
         walked += f"/{name}"
-        found = live_entry(entry.entry_id, name) if entry.kind == "folder" else None
+        found = live_child(entry.entry_id, name) if entry.kind == "folder" else None
         if found is None:
             raise Missing(what=walked)
         entry = found
@@ -120,16 +144,16 @@ def resolve(account_id: str, names: Iterable[str]) -> File | Folder:
     return Folder(entry.entry_id, entry.name, entry.created_at, _file_counts([entry.entry_id]).get(entry.entry_id, 0))
 
 
-def live_entry(parent_id: str, name: str) -> Entry | None:
-    return Entry.get_or_none(
-        (Entry.parent == parent_id) & (Entry.name_key == paths.name_key(name)) & Entry.trashed_at.is_null()
-    )
+def live_child(parent_id: str, name: str) -> Child | None:
+    """What has this name in a folder."""
+    row = _CHILD.one(parent_id=parent_id, name_key=paths.name_key(name))
+    return Child(*row) if row else None
 
 
 def page(account_id: str, folder_id: str, *, with_trash: bool, after: tuple[str, str, str] | None, limit: int) -> Page:
     """Up to `limit` entries of a folder, folders first, each kind by name. Raises: Missing."""
-    parent = find_folder(account_id, folder_id)
-    query = _files(JOIN.LEFT_OUTER).where(Entry.parent == parent.entry_id)
+    parent_id = find_folder_id(account_id, folder_id)
+    query = _files(JOIN.LEFT_OUTER).where(Entry.parent == parent_id)
     if not with_trash:
         query = query.where(Entry.trashed_at.is_null())
     if after:
@@ -156,15 +180,15 @@ def page(account_id: str, folder_id: str, *, with_trash: bool, after: tuple[str,
 
 def make_folder(account_id: str, parent_id: str, name: str) -> Folder:
     """Raises: Missing (the parent), NameTaken."""
-    parent = find_folder(account_id, parent_id)
-    locked(Entry.select().where(Entry.entry_id == parent.entry_id)).execute()
-    if live_entry(parent.entry_id, name):
+    parent_id = find_folder_id(account_id, parent_id)
+    locked(Entry.select().where(Entry.entry_id == parent_id)).execute()
+    if live_child(parent_id, name):
         raise NameTaken(name=name)
     moment = now()
     entry = Entry.create(
         entry_id=new_id(),
         account=account_id,
-        parent=parent.entry_id,
+        parent=parent_id,
         kind="folder",
         name=name,
         name_key=paths.name_key(name),

@@ -24,8 +24,7 @@ def migrate() -> list[str]:
     Raises: SchemaNewer when the database has steps that this version does not know; nothing is then changed.
     """
     engine: peewee.Database = DATABASE.obj
-    if is_postgres():
-        DATABASE.execute_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+    _take_turns()
     runner = Runner(engine, directory=str(STEPS), table_name="schema_step")
     unknown = sorted(step.name for step in runner.status() if step.path is None)
     if unknown:
@@ -35,8 +34,15 @@ def migrate() -> list[str]:
 
 
 def cluster_id() -> str:
-    """The cluster this database is about; a new database founds one."""
+    """The cluster this database is about; a new database founds one, also when several gateways open it at once."""
+    _take_turns()
     row = Cluster.get_or_none()
     if row is None:
         row = Cluster.create(cluster_id=new_id(), created_at=now())
     return row.cluster_id
+
+
+def _take_turns() -> None:
+    """To the transaction's end. SQLite has one writer at a time anyway."""
+    if is_postgres():
+        DATABASE.execute_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))

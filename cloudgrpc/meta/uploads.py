@@ -8,14 +8,16 @@ next. So a chunk found on a node is either named by a row, or not this database'
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from peewee import Case, Value, fn
 
 from cloudgrpc.core import paths
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import NameTaken, QuotaExceeded, RequestIdReused, UploadEnded
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now, rows
-from cloudgrpc.meta.files import find_folder, live_entry
+from cloudgrpc.meta.files import find_folder_id, live_child
 from cloudgrpc.meta.models import (
     Account,
     Chunk,
@@ -28,11 +30,10 @@ from cloudgrpc.meta.models import (
     Version,
     new_id,
 )
+from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-INSERT_ROWS = 200  # SQLite takes a bounded number of values in one statement
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,18 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class _Open:
+    """What commit needs to know of an upload."""
+
+    upload_id: str
+    account_id: str
+    parent_id: str
+    name: str
+    mime_type: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Stored:
     """A chunk that its nodes have acknowledged."""
 
@@ -80,25 +93,24 @@ def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int)
     An open upload with the same request_id is the same one whose connection broke: this one takes its place.
     Raises: Missing (the folder), NameTaken (by a folder), QuotaExceeded, RequestIdReused.
     """
-    parent = find_folder(wish.account_id, wish.parent_id)
+    parent_id = find_folder_id(wish.account_id, wish.parent_id)
     if wish.request_id:
-        earlier = _earlier(wish, parent.entry_id)
+        earlier = _earlier(wish, parent_id)
         if earlier is not None:
             return earlier
-    standing = live_entry(parent.entry_id, wish.name)
+    standing = live_child(parent_id, wish.name)
     if standing is not None and standing.kind == "folder":
         raise NameTaken(name=wish.name)
     _reserve(wish)
     moment = now()
-    Upload.create(
+    _OPEN.run(
         upload_id=upload_id,
-        account=wish.account_id,
-        parent_id=parent.entry_id,
+        account_id=wish.account_id,
+        parent_id=parent_id,
         name=wish.name,
         mime_type=wish.mime_type,
         size_bytes=wish.size_bytes,
         request_id=wish.request_id or None,
-        state="open",
         lease_until_at=moment + lease_us,
         created_at=moment,
     )
@@ -109,17 +121,11 @@ def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int)
 def receive(upload_id: str, stored: Stored, planned: Sequence[Planned], lease_us: int) -> None:
     """Write down a chunk's receipts, plan the next ids, renew the lease. Raises: UploadEnded."""
     moment = now()
-    renewed = (
-        Upload.update(lease_until_at=moment + lease_us)
-        .where((Upload.upload_id == upload_id) & (Upload.state == "open") & (Upload.lease_until_at > moment))
-        .execute()
-    )
-    if not renewed:
+    if not _RENEW.run(upload_id=upload_id, now=moment, lease_until_at=moment + lease_us):
         raise UploadEnded
-    UploadChunk.update(length=stored.length, checksum=stored.checksum).where(
-        (UploadChunk.chunk_id == stored.chunk_id) & (UploadChunk.upload == upload_id)
-    ).execute()
-    Receipt.insert_many([{"chunk": stored.chunk_id, "node_id": node_id} for node_id in stored.node_ids]).execute()
+    _FILL.run(upload_id=upload_id, chunk_id=stored.chunk_id, length=stored.length, checksum=stored.checksum)
+    for node_id in stored.node_ids:
+        _RECEIPT.run(chunk_id=stored.chunk_id, node_id=node_id)
     _plan(upload_id, planned)
 
 
@@ -129,35 +135,26 @@ def commit(upload_id: str, digest: str, quorum: int) -> Answer:
     Raises: UploadEnded (its lease ran out, it was replaced, or its folder went), NameTaken (a folder came there).
     """
     moment = now()
-    upload = locked(Upload.select().where(Upload.upload_id == upload_id)).first()
-    if upload is None or upload.state != "open" or upload.lease_until_at <= moment:
+    row = _TO_COMMIT.one(upload_id=upload_id, now=moment)
+    if row is None:
         raise UploadEnded
+    upload = _Open(*row)
     # Taken in turn per folder, so that two first uploads of one name become a file with two versions.
-    folder = locked(Entry.select().where((Entry.entry_id == upload.parent_id) & Entry.trashed_at.is_null())).first()
-    if folder is None:
+    if _LIVE_FOLDER.one(entry_id=upload.parent_id) is None:
         raise UploadEnded
-    chunks = list(UploadChunk.select().where(UploadChunk.upload == upload_id).order_by(UploadChunk.position))
-    receipts = _receipts(upload_id)
-    _check_whole(upload, chunks, receipts, quorum)
-    entry = _entry_for(upload)
-    version = _add_version(upload, entry, digest)
-    _adopt(chunks, receipts, version.version_id)
-    Account.update(
-        used_bytes=Account.used_bytes + upload.size_bytes, reserved_bytes=Account.reserved_bytes - upload.size_bytes
-    ).where(Account.account_id == upload.account_id).execute()
-    Upload.update(state="committed", entry_id=entry.entry_id, chunks_stored=len(chunks), digest=digest).where(
-        Upload.upload_id == upload_id
-    ).execute()
-    UploadChunk.delete().where(UploadChunk.upload == upload_id).execute()
+    chunks = _check_whole(upload_id, upload.size_bytes, quorum)
+    entry_id, number = _add_version(upload, digest, moment)
+    _CHARGE.run(account_id=upload.account_id, size_bytes=upload.size_bytes)
+    _COMMITTED.run(upload_id=upload_id, entry_id=entry_id, chunks_stored=chunks, digest=digest)
     events.record(
         "file.uploaded",
         f"{upload.name} was uploaded",
         account_id=upload.account_id,
-        file_id=entry.entry_id,
-        version=version.number,
+        file_id=entry_id,
+        version=number,
         bytes=upload.size_bytes,
     )
-    return Answer(entry.entry_id, len(chunks), digest)
+    return Answer(entry_id, chunks, digest)
 
 
 def abandon(upload_id: str) -> bool:
@@ -165,13 +162,15 @@ def abandon(upload_id: str) -> bool:
     upload = locked(Upload.select().where((Upload.upload_id == upload_id) & (Upload.state == "open"))).first()
     if upload is None:
         return False
-    moment = now()
     # The request_id is free again, for the retry.
     Upload.update(state="abandoned", request_id=None).where(Upload.upload_id == upload_id).execute()
     Account.update(reserved_bytes=Account.reserved_bytes - upload.size_bytes).where(
         Account.account_id == upload.account_id
     ).execute()
-    _orphan(upload_id, moment)
+    # Chunks that were only planned become chunks without copies: if one did reach a node, the inventory finds it named.
+    _ADOPT_CHUNKS.run(upload_id=upload_id, now=now(), unreferenced_at=now())
+    _ADOPT_COPIES.run(upload_id=upload_id, now=now())
+    _FORGET_CHUNKS.run(upload_id=upload_id)
     events.record("upload.abandoned", f"an upload of {upload.name} was abandoned", account_id=upload.account_id)
     return True
 
@@ -189,27 +188,20 @@ def forget(age_us: int) -> None:
 
 def _earlier(wish: Wish, parent_id: str) -> Answer | None:
     """What the first try with this request_id came to; an unfinished one is abandoned."""
-    upload = locked(
-        Upload.select().where((Upload.account == wish.account_id) & (Upload.request_id == wish.request_id))
-    ).first()
-    if upload is None:
+    row = _EARLIER.one(account_id=wish.account_id, request_id=wish.request_id)
+    if row is None:
         return None
-    if (upload.name, upload.size_bytes, upload.parent_id) != (wish.name, wish.size_bytes, parent_id):
+    upload_id, state, name, size_bytes, its_parent_id, entry_id, chunks_stored, digest = row
+    if (name, size_bytes, its_parent_id) != (wish.name, wish.size_bytes, parent_id):
         raise RequestIdReused
-    if upload.state == "committed":
-        return Answer(upload.entry_id or "", upload.chunks_stored, upload.digest)
-    abandon(upload.upload_id)
+    if state == "committed":
+        return Answer(entry_id, chunks_stored, digest)
+    abandon(upload_id)
     return None
 
 
 def _reserve(wish: Wish) -> None:
-    room = Account.quota_bytes - Account.used_bytes - Account.reserved_bytes
-    reserved = (
-        Account.update(reserved_bytes=Account.reserved_bytes + wish.size_bytes)
-        .where((Account.account_id == wish.account_id) & (room >= wish.size_bytes))
-        .execute()
-    )
-    if not reserved:
+    if not _RESERVE.run(account_id=wish.account_id, size_bytes=wish.size_bytes):
         account = Account.get_by_id(wish.account_id)
         left = max(0, account.quota_bytes - account.used_bytes - account.reserved_bytes)
         raise QuotaExceeded(
@@ -221,107 +213,211 @@ def _reserve(wish: Wish) -> None:
 
 
 def _plan(upload_id: str, planned: Sequence[Planned]) -> None:
-    if planned:
-        UploadChunk.insert_many(
-            [{"chunk_id": one.chunk_id, "upload": upload_id, "position": one.position} for one in planned]
-        ).execute()
+    for one in planned:
+        _PLAN.run(upload_id=upload_id, chunk_id=one.chunk_id, position=one.position)
 
 
-def _receipts(upload_id: str) -> dict[str, list[str]]:
-    query = Receipt.select(Receipt.chunk, Receipt.node_id).join(UploadChunk).where(UploadChunk.upload == upload_id)
-    receipts: dict[str, list[str]] = {}
-    for chunk_id, node_id in rows(query):
-        receipts.setdefault(chunk_id, []).append(node_id)
-    return receipts
+def _check_whole(upload_id: str, size_bytes: int, quorum: int) -> int:
+    """The promise of a reply: every byte is there, on its quorum of nodes. Returns the number of chunks.
 
-
-def _check_whole(upload: Upload, chunks: list[UploadChunk], receipts: dict[str, list[str]], quorum: int) -> None:
-    """The promise of a reply: every byte is there, on its quorum of nodes. The caller has just stored them, so a
-    difference means that this upload's rows were ended under it."""
-    total = sum(chunk.length or 0 for chunk in chunks)
-    in_order = [chunk.position for chunk in chunks] == list(range(len(chunks)))
-    acknowledged = all(len(receipts.get(chunk.chunk_id, ())) >= quorum for chunk in chunks)
-    if total != upload.size_bytes or not in_order or not acknowledged:
+    The caller has just stored them, so a difference means that this upload's rows were ended under it.
+    """
+    count, total, last, lacking = _WHOLE.one(upload_id=upload_id, quorum=quorum)
+    if total != size_bytes or last != count - 1 or lacking:
         raise UploadEnded
+    return int(count)
 
 
-def _entry_for(upload: Upload) -> Entry:
-    standing = live_entry(upload.parent_id, upload.name)
-    if standing is not None:
-        if standing.kind == "folder":
-            raise NameTaken(name=upload.name)
-        return standing
-    moment = now()
-    return Entry.create(
-        entry_id=new_id(),
-        account=upload.account_id,
-        parent=upload.parent_id,
-        kind="file",
-        name=upload.name,
-        name_key=paths.name_key(upload.name),
-        created_at=moment,
-        modified_at=moment,
-    )
-
-
-def _add_version(upload: Upload, entry: Entry, digest: str) -> Version:
-    moment = now()
-    newest = Version.select(Version.number).where(Version.entry == entry.entry_id).order_by(Version.number.desc())
-    number = next((number for (number,) in rows(newest.limit(1))), 0) + 1
-    version = Version.create(
-        version_id=new_id(),
-        entry=entry.entry_id,
+def _add_version(upload: _Open, digest: str, moment: int) -> tuple[str, int]:
+    """The file's id and the new version's number."""
+    standing = live_child(upload.parent_id, upload.name)
+    if standing is not None and standing.kind == "folder":
+        raise NameTaken(name=upload.name)
+    version_id = new_id()
+    if standing is None:
+        entry_id, number = new_id(), 1
+        _NEW_FILE.run(
+            entry_id=entry_id,
+            account_id=upload.account_id,
+            parent_id=upload.parent_id,
+            name=upload.name,
+            name_key=paths.name_key(upload.name),
+            version_id=version_id,
+            now=moment,
+        )
+    else:
+        entry_id = standing.entry_id
+        (number,) = _NEXT_NUMBER.one(entry_id=entry_id)
+        _NEWEST.run(entry_id=entry_id, version_id=version_id, now=moment)
+    _NEW_VERSION.run(
+        version_id=version_id,
+        entry_id=entry_id,
         number=number,
         size_bytes=upload.size_bytes,
         digest=digest,
         mime_type=upload.mime_type,
-        created_at=moment,
+        now=moment,
     )
-    Entry.update(version_id=version.version_id, modified_at=moment).where(Entry.entry_id == entry.entry_id).execute()
-    return version
+    _ADOPT_CHUNKS.run(upload_id=upload.upload_id, now=moment, unreferenced_at=None)
+    _ADOPT_COPIES.run(upload_id=upload.upload_id, now=moment)
+    _ADOPT_EXTENTS.run(upload_id=upload.upload_id, version_id=version_id)
+    _FORGET_CHUNKS.run(upload_id=upload.upload_id)
+    return entry_id, int(number)
 
 
-def _adopt(chunks: list[UploadChunk], receipts: dict[str, list[str]], version_id: str) -> None:
-    """Turn the upload's chunks into chunk, copy and extent rows."""
-    moment = now()
-    for start in range(0, len(chunks), INSERT_ROWS):
-        batch = chunks[start : start + INSERT_ROWS]
-        Chunk.insert_many(
-            [
-                {"chunk_id": one.chunk_id, "length": one.length, "checksum": one.checksum, "created_at": moment}
-                for one in batch
-            ]
-        ).execute()
-        Copy.insert_many(
-            [
-                {"chunk": one.chunk_id, "node": node_id, "state": "good", "created_at": moment}
-                for one in batch
-                for node_id in receipts[one.chunk_id]
-            ]
-        ).execute()
-        Extent.insert_many(
-            [
-                {"version": version_id, "position": one.position, "chunk": one.chunk_id, "length": one.length}
-                for one in batch
-            ]
-        ).execute()
+# The statements of every upload, in the order of their use.
 
-
-def _orphan(upload_id: str, moment: int) -> None:
-    """Turn the upload's chunks into chunks that nothing references, which collection then ages and deletes.
-
-    Those only planned become chunks without copies: if one did reach a node, the inventory finds it named.
-    """
-    chunks = list(UploadChunk.select().where(UploadChunk.upload == upload_id))
-    receipts = _receipts(upload_id)
-    for one in chunks:
-        Chunk.create(
-            chunk_id=one.chunk_id,
-            length=one.length or 0,
-            checksum=one.checksum,
-            created_at=moment,
-            unreferenced_at=moment,
+_EARLIER = Prepared(
+    lambda: locked(
+        Upload.select(
+            Upload.upload_id,
+            Upload.state,
+            Upload.name,
+            Upload.size_bytes,
+            Upload.parent_id,
+            Upload.entry_id,
+            Upload.chunks_stored,
+            Upload.digest,
+        ).where((Upload.account == blank("account_id")) & (Upload.request_id == blank("request_id")))
+    )
+)
+_RESERVE = Prepared(
+    lambda: Account.update(reserved_bytes=Account.reserved_bytes + blank("size_bytes")).where(
+        (Account.account_id == blank("account_id"))
+        & (Account.quota_bytes - Account.used_bytes - Account.reserved_bytes >= blank("size_bytes"))
+    )
+)
+_OPEN = Prepared(
+    lambda: Upload.insert(
+        upload_id=blank("upload_id"),
+        account=blank("account_id"),
+        parent_id=blank("parent_id"),
+        name=blank("name"),
+        mime_type=blank("mime_type"),
+        size_bytes=blank("size_bytes"),
+        request_id=blank("request_id"),
+        state="open",
+        lease_until_at=blank("lease_until_at"),
+        created_at=blank("created_at"),
+    )
+)
+_PLAN = Prepared(
+    lambda: UploadChunk.insert(
+        chunk_id=blank("chunk_id"), upload=blank("upload_id"), position=blank("position"), length=None, checksum=""
+    )
+)
+_RENEW = Prepared(
+    lambda: Upload.update(lease_until_at=blank("lease_until_at")).where(
+        (Upload.upload_id == blank("upload_id")) & (Upload.state == "open") & (Upload.lease_until_at > blank("now"))
+    )
+)
+_FILL = Prepared(
+    lambda: UploadChunk.update(length=blank("length"), checksum=blank("checksum")).where(
+        (UploadChunk.chunk_id == blank("chunk_id")) & (UploadChunk.upload == blank("upload_id"))
+    )
+)
+_RECEIPT = Prepared(lambda: Receipt.insert(chunk=blank("chunk_id"), node_id=blank("node_id")))
+_TO_COMMIT = Prepared(
+    lambda: locked(
+        Upload.select(
+            Upload.upload_id, Upload.account, Upload.parent_id, Upload.name, Upload.mime_type, Upload.size_bytes
+        ).where(
+            (Upload.upload_id == blank("upload_id")) & (Upload.state == "open") & (Upload.lease_until_at > blank("now"))
         )
-        for node_id in receipts.get(one.chunk_id, ()):
-            Copy.create(chunk=one.chunk_id, node=node_id, state="good", created_at=moment)
-    UploadChunk.delete().where(UploadChunk.upload == upload_id).execute()
+    )
+)
+_LIVE_FOLDER = Prepared(
+    lambda: locked(
+        Entry.select(Entry.entry_id).where((Entry.entry_id == blank("entry_id")) & Entry.trashed_at.is_null())
+    )
+)
+
+
+def _receipts_of_chunk() -> Any:
+    return Receipt.select(fn.COUNT(Receipt.node_id)).where(Receipt.chunk == UploadChunk.chunk_id)
+
+
+_WHOLE = Prepared(
+    lambda: UploadChunk.select(
+        fn.COUNT(UploadChunk.chunk_id),
+        fn.COALESCE(fn.SUM(UploadChunk.length), 0),
+        fn.COALESCE(fn.MAX(UploadChunk.position), -1),
+        fn.COALESCE(fn.SUM(Case(None, [(_receipts_of_chunk() < blank("quorum"), 1)], 0)), 0),
+    ).where(UploadChunk.upload == blank("upload_id"))
+)
+_NEW_FILE = Prepared(
+    lambda: Entry.insert(
+        entry_id=blank("entry_id"),
+        account=blank("account_id"),
+        parent=blank("parent_id"),
+        kind="file",
+        name=blank("name"),
+        name_key=blank("name_key"),
+        version_id=blank("version_id"),
+        created_at=blank("now"),
+        modified_at=blank("now"),
+    )
+)
+_NEXT_NUMBER = Prepared(
+    lambda: Version.select(fn.COALESCE(fn.MAX(Version.number), 0) + 1).where(Version.entry == blank("entry_id"))
+)
+_NEWEST = Prepared(
+    lambda: Entry.update(version_id=blank("version_id"), modified_at=blank("now")).where(
+        Entry.entry_id == blank("entry_id")
+    )
+)
+_NEW_VERSION = Prepared(
+    lambda: Version.insert(
+        version_id=blank("version_id"),
+        entry=blank("entry_id"),
+        number=blank("number"),
+        size_bytes=blank("size_bytes"),
+        digest=blank("digest"),
+        mime_type=blank("mime_type"),
+        created_at=blank("now"),
+    )
+)
+_ADOPT_CHUNKS = Prepared(
+    lambda: Chunk.insert_from(
+        UploadChunk.select(
+            UploadChunk.chunk_id,
+            fn.COALESCE(UploadChunk.length, 0),
+            UploadChunk.checksum,
+            _bigint("now"),
+            _bigint("unreferenced_at"),
+        ).where(UploadChunk.upload == blank("upload_id")),
+        [Chunk.chunk_id, Chunk.length, Chunk.checksum, Chunk.created_at, Chunk.unreferenced_at],
+    )
+)
+_ADOPT_COPIES = Prepared(
+    lambda: Copy.insert_from(
+        Receipt.select(Receipt.chunk, Receipt.node_id, Value("good"), _bigint("now"))
+        .join(UploadChunk)
+        .where(UploadChunk.upload == blank("upload_id")),
+        [Copy.chunk, Copy.node, Copy.state, Copy.created_at],
+    )
+)
+_ADOPT_EXTENTS = Prepared(
+    lambda: Extent.insert_from(
+        UploadChunk.select(blank("version_id"), UploadChunk.position, UploadChunk.chunk_id, UploadChunk.length).where(
+            UploadChunk.upload == blank("upload_id")
+        ),
+        [Extent.version, Extent.position, Extent.chunk, Extent.length],
+    )
+)
+_FORGET_CHUNKS = Prepared(lambda: UploadChunk.delete().where(UploadChunk.upload == blank("upload_id")))
+_CHARGE = Prepared(
+    lambda: Account.update(
+        used_bytes=Account.used_bytes + blank("size_bytes"), reserved_bytes=Account.reserved_bytes - blank("size_bytes")
+    ).where(Account.account_id == blank("account_id"))
+)
+_COMMITTED = Prepared(
+    lambda: Upload.update(
+        state="committed", entry_id=blank("entry_id"), chunks_stored=blank("chunks_stored"), digest=blank("digest")
+    ).where(Upload.upload_id == blank("upload_id"))
+)
+
+
+def _bigint(name: str) -> Any:
+    """PostgreSQL takes a selected parameter for text unless it is told its type."""
+    return blank(name).cast("BIGINT")

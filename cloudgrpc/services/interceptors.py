@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WORDS_BYTES = 2_000  # three times that on the wire, where every byte may be escaped
+
 Handler = Any  # grpc.RpcMethodHandler: its four behaviours are untyped
 
 
@@ -100,4 +102,10 @@ async def _fail(context: grpc.aio.ServicerContext[Any, Any], method: str, error:
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: CloudError) -> NoReturn:
-    await context.abort(rpc.status_of(error), str(error), rpc.trailers_of(error))
+    await context.abort(rpc.status_of(error), _short(str(error)), rpc.trailers_of(error))
+
+
+def _short(words: str) -> str:
+    """Words may repeat a caller's own input; with trailers of 8 KiB or more a client sees only a broken stream."""
+    encoded = words.encode(errors="replace")
+    return words if len(encoded) <= WORDS_BYTES else encoded[:WORDS_BYTES].decode(errors="ignore") + " …"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cloudgrpc import config
 from cloudgrpc.core.introductions import Introduction
-from cloudgrpc.core.units import size_words
 from cloudgrpc.meta import accounts, copies, files, nodes, orphans, uploads
 from cloudgrpc.meta import db as meta_db
 from cloudgrpc.meta.accounts import Caller, NewSession, Promise
 from cloudgrpc.meta.db import now
-from cloudgrpc.meta.models import Account, Chunk, Copy, Event, Extent, Upload, Version, new_id
+from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Event, Extent, Upload, Version, new_id
 from cloudgrpc.meta.uploads import Planned, Stored, Wish
 
 if TYPE_CHECKING:
@@ -50,10 +50,14 @@ class Meta:
         return asyncio.run(self.database.read(function, *args, **kwargs))
 
     def race(self, works: Iterable[Callable[[], Any]]) -> list[Any]:
-        """All at once, each a transaction; answers and errors in the order of `works`."""
+        """All at once, each a transaction; answers and errors in the order of `works`. On PostgreSQL none begins
+        before all are in their transactions."""
+        line = list(works)
+        start = threading.Barrier(len(line)) if self.is_postgres and len(line) <= meta_db.CONNECTIONS else None
 
         async def all_at_once() -> list[Any]:
-            return await asyncio.gather(*(self.database.run(work) for work in works), return_exceptions=True)
+            runs = (self.database.run(_once_all_are_there(work, start)) for work in line)
+            return await asyncio.gather(*runs, return_exceptions=True)
 
         return asyncio.run(all_at_once())
 
@@ -208,8 +212,15 @@ def opened(settings: config.Database, folder: Path) -> Iterator[Meta]:
         meta.close()
 
 
-def words(size: int) -> str:
-    return size_words(size)
+def _once_all_are_there(work: Callable[[], Any], start: threading.Barrier | None) -> Callable[[], Any]:
+    waits = [start] if start else []  # only the first try of a transaction that is run again
+
+    def run() -> Any:
+        if waits:
+            waits.pop().wait(20)
+        return work()
+
+    return run
 
 
 def _count(account_id: str) -> tuple[int, int]:
@@ -219,6 +230,4 @@ def _count(account_id: str) -> tuple[int, int]:
 
 
 def _entries(account_id: str) -> Any:
-    from cloudgrpc.meta.models import Entry
-
     return Entry.select(Entry.entry_id).where(Entry.account == account_id)

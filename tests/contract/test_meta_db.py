@@ -126,6 +126,7 @@ def test_a_full_disk_fails_the_whole_batch_and_keeps_nothing_of_it(sqlite: Meta)
     kept = sqlite.run(names)
     assert [answer for answer in answers if isinstance(answer, str)] == kept
     assert isinstance(answers[1], DatabaseUnavailable)
+    assert "full" in str(answers[1])
     sqlite.sql("PRAGMA max_page_count = 1000000")
     assert sqlite.run(note, "later") == "later"
 

@@ -1,0 +1,233 @@
+"""demo-cluster as a person meets it: what it says, what it starts again, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from cloudgrpc.errors import Exit
+from program import HOST, PATIENCE_S, clean_environment, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NODES = 2
+
+
+class Demo:
+    """One run of demo-cluster. Everything that was started is ended with `close`."""
+
+    def __init__(self, folder: Path, port: int, node_port: int) -> None:
+        self.folder, self.data, self.port, self.node_port = folder, folder / "data", port, node_port
+        self.out, self.err = folder / "demo.out", folder / "demo.err"
+        self._seen: set[psutil.Process] = set()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, ready: bool = True) -> Demo:
+        words = ["demo-cluster", "--data-dir", str(self.data), "--nodes", str(NODES)]
+        words += ["--gateway-port", str(self.port), "--node-port", str(self.node_port)]
+        said = self.out.stat().st_size if self.out.exists() else 0
+        with self.out.open("ab") as out, self.err.open("ab") as err:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "cloudgrpc", *words],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        if ready:
+            wait(lambda: "Ctrl-C stops" in self.screen[said:], "the screen", self)
+            self.remember()
+        return self
+
+    @property
+    def environment(self) -> dict[str, str]:
+        home = str(self.folder)
+        return {**clean_environment(), "HOME": home, "XDG_CONFIG_HOME": home, "CLOUDGRPC_NODE_DISK_RESERVE_MB": "1"}
+
+    @property
+    def screen(self) -> str:
+        return self.out.read_text()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, name: str) -> psutil.Process:
+        words = {"gateway": ["gateway"], "node1": ["node", "node1"], "node2": ["node", "node2"]}[name]
+        return next(child for child in self.children() if child.cmdline()[3 : 3 + len(words)] == words)
+
+    def left_over(self) -> list[psutil.Process]:
+        """Children ever seen that still run."""
+        return [child for child in self._seen if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+    def remember(self) -> None:
+        """Note the children of now, to know later whether they ended."""
+        self._seen |= set(self.children())
+
+    def shell(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cloudgrpc", "shell", "--gateway", f"{HOST}:{self.port}", *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(PATIENCE_S)
+        for child in self.left_over():
+            child.kill()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    demo = Demo(tmp_path_factory.mktemp("demo"), free_port(), free_ports(NODES))
+    try:
+        yield demo.start()
+    finally:
+        demo.close()
+
+
+def test_its_screen_says_where_everything_is_and_what_to_type(demo: Demo) -> None:
+    for told in (f"{HOST}:{demo.port}", f"{HOST}:{demo.node_port}", f"{HOST}:{demo.node_port + 1}", str(demo.data)):
+        assert told in demo.screen
+    typed = re.search(r"^  (\S.* shell --gateway \S+) ls$", demo.screen, re.MULTILINE)
+    assert typed
+    assert f"--gateway {HOST}:{demo.port}" in typed[1]
+    assert len(demo.children()) == 1 + NODES
+
+
+def test_it_shows_the_code_that_a_person_needs_and_keeps_it_out_of_the_logs(demo: Demo) -> None:
+    person = start_shell(demo, "enroll", "alice@example.com", "Alice")
+    wait(lambda: "OTP code for alice@example.com: " in demo.screen, "the code", demo)
+    (code,) = re.findall(r"OTP code for alice@example\.com: (\d{6}) \(valid 5 minutes\)", demo.screen)
+    answer, _ = person.communicate(f"{code}\n", timeout=60)
+    assert person.returncode == Exit.OK, answer
+    assert all(code not in log.read_text() for log in (demo.data / "logs").iterdir())
+    (demo.folder / "kept.txt").write_text("kept over restarts")
+    assert demo.shell("upload", "kept.txt").returncode == Exit.OK
+
+
+@pytest.mark.parametrize("name", ["node1", "gateway"])
+def test_a_child_that_is_killed_is_named_with_its_last_words_and_started_again(demo: Demo, name: str) -> None:
+    killed = demo.child(name)
+    killed.kill()
+    wait(lambda: f"{name} is started again." in demo.screen, f"{name} started again", demo)
+    obituary = re.search(
+        rf"^{name} ended \(killed by SIGKILL\)\. Its last words, from (\S+):\n((?:    .*\n)*)",
+        demo.screen,
+        re.MULTILINE,
+    )
+    assert obituary
+    log = demo.data / "logs" / f"{name}.log"
+    assert obituary[1] == str(log)
+    words = [line.removeprefix("    ") for line in obituary[2].splitlines()]
+    assert set(words) <= set(log.read_text().splitlines())
+    assert bool(words) == bool(log.read_text())
+    assert demo.child(name).pid != killed.pid
+    demo.remember()
+    wait(lambda: demo.shell("ls").returncode == Exit.OK, "the cluster answering", demo)
+
+
+@pytest.mark.parametrize(("taken", "flag"), [("gateway", "--gateway-port"), ("node", "--node-port")])
+def test_a_port_in_use_is_named_with_its_flag_and_nothing_is_started(tmp_path: Path, taken: str, flag: str) -> None:
+    demo = Demo(tmp_path, free_port(), free_ports(NODES))
+    port = demo.port if taken == "gateway" else demo.node_port + 1
+    with closing(socket.create_server((HOST, port))):
+        demo.start(ready=False)
+        assert demo.process.wait(PATIENCE_S) == Exit.NOT_NOW
+    assert str(port) in demo.err.read_text()
+    assert flag in demo.err.read_text()
+    assert "Traceback" not in demo.err.read_text()
+    assert not demo.data.exists() or not list(demo.data.glob("logs/*"))
+
+
+def test_ctrl_c_ends_every_child_and_the_files_are_there_at_the_next_start(demo: Demo) -> None:
+    demo.remember()
+    assert len(demo.left_over()) == 1 + NODES
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(PATIENCE_S) == Exit.OK
+    assert demo.left_over() == []
+    assert "Traceback" not in demo.err.read_text()
+
+    demo.start()
+    assert demo.shell("download", "kept.txt", "again.txt").returncode == Exit.OK
+    assert (demo.folder / "again.txt").read_text() == "kept over restarts"
+
+
+def test_even_when_it_is_killed_itself_no_child_stays(demo: Demo) -> None:
+    demo.remember()
+    assert len(demo.left_over()) == 1 + NODES
+    demo.process.kill()
+    demo.process.wait()
+    wait(lambda: not demo.left_over(), "every child ending", demo)
+
+
+@pytest.mark.soak
+def test_the_self_test_passes(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cloudgrpc", "demo-cluster", "--self-test", "--data-dir", str(tmp_path / "data")],
+        cwd=tmp_path,
+        env={**clean_environment(), "HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == Exit.OK, done.stdout + done.stderr
+
+
+def start_shell(demo: Demo, *words: str) -> subprocess.Popen[str]:
+    """A command that asks for the code on its standard input."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cloudgrpc", "shell", "--gateway", f"{HOST}:{demo.port}", *words],
+        cwd=demo.folder,
+        env=demo.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` ports in a row that nobody listens on."""
+    while True:
+        first = free_port()
+        try:
+            for port in range(first, first + count):
+                socket.create_server((HOST, port)).close()
+        except (OSError, OverflowError):
+            continue
+        return first
+
+
+def wait(predicate: Callable[[], object], what: str, demo: Demo) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not predicate():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {PATIENCE_S:g} s: {what}\n{demo.screen}\n{demo.err.read_text()}")
+        time.sleep(0.05)
