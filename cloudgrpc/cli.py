@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
             args.self_test = importlib.import_module("cloudgrpc.clients.self_test").run
         return importlib.import_module(MODULES[args.role]).run(config, args) or Exit.OK
     except CloudError as error:
-        print(f"{error}\n{error.hint}", file=sys.stderr)
+        print(f"{error}\n{error.advice}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

@@ -7,6 +7,7 @@ by that code. The statuses are named here, not imported, so that the command lin
 from __future__ import annotations
 
 from enum import StrEnum
+from string import Formatter
 from typing import ClassVar
 
 
@@ -58,6 +59,12 @@ class CloudError(Exception):
     def __init__(self, **facts: object) -> None:
         super().__init__(self.words.format(**facts))
         self.facts = facts
+
+    @property
+    def advice(self) -> str:
+        """The hint. Facts that stayed with the process that told the error appear as words to fill in."""
+        fields = {name for _, name, _, _ in Formatter().parse(self.hint) if name}
+        return self.hint.format(**{name: self.facts.get(name, name.upper()) for name in fields})
 
     @classmethod
     def told(cls, message: str) -> CloudError:

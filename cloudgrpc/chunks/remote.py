@@ -9,7 +9,7 @@ import grpc
 
 from cloudgrpc import rpc
 from cloudgrpc.chunks.base import Chunk, check_after, check_chunk, check_id, checksum_of
-from cloudgrpc.chunks.wire import pack_store_request
+from cloudgrpc.chunks.wire import data_in_store_request, pack_store_request
 from cloudgrpc.errors import ChunkCorrupt, CloudError, NodeUnavailable
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
@@ -50,6 +50,8 @@ class RemoteStore:
         check_chunk(chunk)
         if chunk.wire is None:
             chunk.wire = pack_store_request(chunk)
+            # The same bytes, seen in the message: kept twice they made the gateway grow by 215 MiB instead of 175.
+            chunk.data = data_in_store_request(chunk.wire, chunk)  # type: ignore[assignment]
         await self._call(self._store, chunk.wire)
         return (self.name,)
 

@@ -20,6 +20,12 @@ def pack_store_request(chunk: Chunk) -> bytes:
     return b"".join([*_field(1, chunk.chunk_id.encode()), *_field(2, chunk.data), *_field(3, chunk.checksum.encode())])
 
 
+def data_in_store_request(packed: bytes, chunk: Chunk) -> memoryview:
+    """Where the chunk's bytes lie in its packed StoreChunkRequest."""
+    end = len(packed) - sum(map(len, _field(3, chunk.checksum.encode())))
+    return memoryview(packed)[end - len(chunk.data) : end]
+
+
 def pack_retrieve_response(chunk: Chunk) -> bytes:
     """RetrieveChunkResponse with success = true."""
     return b"".join([_SUCCESS, *_field(2, chunk.data), *_field(16, chunk.checksum.encode())])

@@ -6,7 +6,6 @@ rich is imported when something is drawn, since it takes longer to load than mos
 from __future__ import annotations
 
 import os
-import string
 import sys
 from contextlib import contextmanager
 from datetime import datetime
@@ -87,22 +86,16 @@ def share_bar(used: int, total: int) -> str:
     return f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {part:.0%}"
 
 
-def advice(error: CloudError, is_in_shell: bool = False) -> str:
-    """What to try. Facts that stayed with the process that told the error appear as words to fill in.
+def print_failure(error: CloudError, is_in_shell: bool = False) -> None:
+    """What went wrong and what to try, a line each, on stderr.
 
     `is_in_shell`: the person is inside the shell, where commands are typed without its name before them.
     """
-    fields = {name for _, name, _, _ in string.Formatter().parse(error.hint) if name}
-    hint = error.hint.format(**{name: error.facts.get(name, name.upper()) for name in fields})
-    return hint.replace("cloudgrpc shell ", "") if is_in_shell else hint
-
-
-def print_failure(error: CloudError, is_in_shell: bool = False) -> None:
-    """What went wrong and what to try, a line each, on stderr."""
+    advice = error.advice.replace("cloudgrpc shell ", "") if is_in_shell else error.advice
     words = shown(str(error))
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         words = f"\x1b[31m{words}\x1b[0m"
-    print(f"{words}\n{advice(error, is_in_shell)}", file=sys.stderr)
+    print(f"{words}\n{advice}", file=sys.stderr)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:

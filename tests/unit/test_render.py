@@ -62,16 +62,17 @@ def test_speed_is_told_only_of_what_took_a_while() -> None:
 
 @pytest.mark.parametrize("kind", CATALOGUE.values(), ids=lambda kind: kind.code)
 def test_the_advice_of_an_error_told_by_another_process_has_no_hole(kind: type[CloudError]) -> None:
-    assert "{" not in render.advice(kind.told("words"))
+    assert "{" not in kind.told("words").advice
 
 
 def test_advice_names_what_is_known() -> None:
-    assert 'enroll a@b.org "YOUR NAME"' in render.advice(AccountUnknown(email="a@b.org"))
-    assert "enroll EMAIL " in render.advice(AccountUnknown.told("words"))
+    assert 'enroll a@b.org "YOUR NAME"' in AccountUnknown(email="a@b.org").advice
+    assert "enroll EMAIL " in AccountUnknown.told("words").advice
 
 
-def test_inside_the_shell_commands_are_advised_as_they_are_typed_there() -> None:
-    assert render.advice(AccountUnknown(email="a@b.org"), is_in_shell=True).startswith("Enroll first with: enroll ")
+def test_inside_the_shell_commands_are_advised_as_they_are_typed_there(capsys: pytest.CaptureFixture[str]) -> None:
+    render.print_failure(AccountUnknown(email="a@b.org"), is_in_shell=True)
+    assert "Enroll first with: enroll a@b.org" in capsys.readouterr().err
 
 
 def test_a_row_is_one_line_when_a_program_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
