@@ -201,9 +201,9 @@ def test_an_upload_that_loses_a_needed_node_fails_clearly_and_nothing_of_it_is_k
         bob.upload("broken.bin", pieces(), size=len(data))
     assert bob.names() == []
     assert tiny.used_bytes("bob@example.com") == (0, 0)
-    tiny.wait(lambda: not tiny.chunk_files("node1"), what="the chunks collected on node1")
     assert tiny.chunk_files("node2")
     tiny.start_node("node2")
+    tiny.wait(lambda: not tiny.chunk_files("node1"), what="the chunks collected on node1")
     tiny.wait(lambda: not tiny.chunk_files("node2"), what="the chunks collected on node2, too")
 
 
@@ -211,16 +211,16 @@ def test_with_too_few_nodes_nothing_is_written_but_reading_and_deleting_work_and
     tiny: Cluster,
 ) -> None:
     carol, data = tiny.enroll("carol@example.com"), os.urandom(SMALL)
-    kept, unwanted = carol.upload("kept.bin", data).file_id, carol.upload("unwanted.bin", data).file_id
+    kept, unwanted, spare = (carol.upload(f"{name}.bin", data).file_id for name in ("kept", "unwanted", "spare"))
     (doomed,) = tiny.chunks_of(unwanted)
     tiny.kill("node2")
+    carol.delete(unwanted, permanent=True)
+    assert tiny.used_bytes("carol@example.com") == (2 * SMALL, 0)
     tiny.wait(lambda: tiny.online() == ["node1"], what="node2 going offline")
     with refused("UNAVAILABLE", "nodes_too_few") as found:
         carol.upload("more.bin", data)
     assert "1 of the 2" in str(found[0])
     assert carol.download(kept) == data
-    carol.delete(unwanted, permanent=True)
-    assert tiny.used_bytes("carol@example.com") == (SMALL, 0)
     tiny.wait(lambda: tiny.holders(doomed) == ["node2"], what="the chunk deleted from node1")
 
     tiny.kill("node1")
@@ -230,6 +230,7 @@ def test_with_too_few_nodes_nothing_is_written_but_reading_and_deleting_work_and
     assert "0 of the 2" in str(found[0])
     with refused("UNAVAILABLE", "copies_unreachable"):
         carol.download(kept)
+    carol.delete(spare, permanent=True)
     assert carol.names() == ["kept.bin"]
 
     for node in ("node1", "node2"):

@@ -1,0 +1,53 @@
+"""The README tells everything there is: roles, flags, settings, error codes with their exits, RPCs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from cloudgrpc import config
+from cloudgrpc.cli import build_parser
+from cloudgrpc.errors import CATALOGUE, CloudError, Exit
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROLES = next(action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_readme_tells_every_role_and_its_flags(role: str) -> None:
+    assert f"`cloudgrpc {role}" in README
+    flags = [
+        action.option_strings[-1]
+        for action in ROLES[role]._actions
+        if action.option_strings and action.help != argparse.SUPPRESS
+    ]
+    assert [flag for flag in flags if f"`{flag}" not in README and f" {flag}" not in README] == []
+
+
+@pytest.mark.parametrize("section", config.sections())
+def test_the_readme_tells_every_setting(section: str) -> None:
+    row = next(line for line in README.splitlines() if line.startswith(f"| `[{section}]`"))
+    assert set(re.findall(r"`(\w+)`", row)) == set(config._keys(section))
+
+
+@pytest.mark.parametrize("kind", CATALOGUE.values(), ids=lambda kind: kind.code)
+def test_the_readme_tells_every_error_with_its_status_and_exit_code(kind: type[CloudError]) -> None:
+    assert f"| `{kind.code}` | {kind.status} | {kind.exit_code} |" in README
+
+
+def test_the_readme_tells_every_exit_code() -> None:
+    codes = {value for name, value in vars(Exit).items() if name.isupper()}
+    told = {int(code) for code in re.findall(r"\| (\d+) \|(?= [a-z])", README)}
+    assert codes <= told
+
+
+def test_the_readme_tells_every_rpc() -> None:
+    services = pb.DESCRIPTOR.services_by_name
+    table = README[README.index("## RPCs") : README.index("## How it is built")]
+    for name, service in services.items():
+        assert name in table
+        assert [rpc.name for rpc in service.methods if f"`{rpc.name}`" not in table] == []
