@@ -6,9 +6,9 @@ What may be deleted stands in `orphans`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from peewee import JOIN, Case, fn
+from peewee import JOIN, SQL, Case, fn
 
 from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.core.repair import Shortage
@@ -19,6 +19,10 @@ from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+# Said in the very words of the index of copies that are not good, or SQLite would not use it.
+NOT_GOOD = Copy.state != SQL("'good'")
 
 
 @dataclass(frozen=True)
@@ -111,22 +115,33 @@ def registered_nodes() -> int:
 
 
 def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
-    """Referenced chunks with fewer good copies than wanted and at least one to copy from, rarest first.
+    """Referenced chunks with fewer good copies than wanted, one at least to copy from, and a node that can take
+    another, rarest first. Those that must wait are left out, else they would fill the list and starve the others.
 
     A copy counts while its node is online, and for `delay_us` after it went.
     """
-    wanted = wanted_copies(factor, registered_nodes())
-    counts = Node.is_online | (Node.offline_since_at > now() - delay_us)
-    counted = fn.COALESCE(fn.SUM(Case(None, [(counts, 1)], 0)), 0)
-    readable = fn.COALESCE(fn.SUM(Case(None, [(Node.is_online, 1)], 0)), 0)
-    query = (
-        Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, counted)
-        .join(Copy, JOIN.INNER, on=((Copy.chunk == Chunk.chunk_id) & (Copy.state == "good")))
-        .join(Node, JOIN.INNER, on=(Node.node_id == Copy.node))
-        .where(Chunk.unreferenced_at.is_null())
-        .group_by(Chunk.chunk_id, Chunk.length, Chunk.checksum)
+    everyone = list(Node.select())
+    wanted = wanted_copies(factor, len(everyone))
+    went = now() - delay_us
+    counts = [node.node_id for node in everyone if node.is_online or node.offline_since_at > went]
+    online = [node.node_id for node in everyone if node.is_online]
+    # Nodes by their ids, not by a join: this reads every copy there is.
+    counted, readable = _copies_on(counts), _copies_on(online)
+    scarce = (
+        Copy.select(Copy.chunk, counted.alias("counted"))
+        .where(Copy.state == "good")
+        .group_by(Copy.chunk)
         .having((counted < wanted) & (readable > 0))
-        .order_by(counted)
+        .alias("scarce")
+    )
+    held = Copy.select().where((Copy.chunk == Chunk.chunk_id) & (Copy.node == Node.node_id) & (Copy.state == "good"))
+    room = Node.capacity_bytes - Node.used_bytes >= Chunk.length
+    takers = Node.select().where(Node.is_online & ~Node.is_read_only & room & ~fn.EXISTS(held))
+    query = (
+        Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, scarce.c.counted)
+        .join(scarce, JOIN.INNER, on=(scarce.c.chunk_id == Chunk.chunk_id))
+        .where(Chunk.unreferenced_at.is_null() & fn.EXISTS(takers))
+        .order_by(scarce.c.counted)
         .limit(limit)
     )
     short = rows(query)
@@ -145,8 +160,14 @@ def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
     ]
 
 
+def _copies_on(node_ids: list[str]) -> Any:
+    """How many copies of a group are on these nodes."""
+    return fn.SUM(Case(None, [(Copy.node.in_(node_ids), 1)], 0))
+
+
 def doubts(limit: int) -> list[Doubt]:
-    """Bad copies on online nodes of chunks that no online node has a good copy of: worth another look."""
+    """Bad copies on online nodes of chunks that no online node has a good copy of: worth another look. In random
+    order, so that those that stay bad do not keep the others out of the list."""
     other = Copy.alias()
     its_node = Node.alias()
     readable = (
@@ -159,7 +180,10 @@ def doubts(limit: int) -> list[Doubt]:
         .join(Chunk)
         .switch(Copy)
         .join(Node)
-        .where((Copy.state == "bad") & Node.is_online & Chunk.unreferenced_at.is_null() & ~fn.EXISTS(readable))
+        .where(
+            (Copy.state == "bad") & NOT_GOOD & Node.is_online & Chunk.unreferenced_at.is_null() & ~fn.EXISTS(readable)
+        )
+        .order_by(fn.RANDOM())
         .limit(limit)
     )
     return [Doubt(*row) for row in rows(query)]
@@ -170,7 +194,9 @@ def drop_needless_bad(factor: int, limit: int) -> int:
     wanted = wanted_copies(factor, registered_nodes())
     good = Copy.alias()
     count = good.select(fn.COUNT(good.node)).where((good.chunk == Copy.chunk) & (good.state == "good"))
-    needless = rows(Copy.select(Copy.chunk, Copy.node).where((Copy.state == "bad") & (count >= wanted)).limit(limit))
+    needless = rows(
+        Copy.select(Copy.chunk, Copy.node).where((Copy.state == "bad") & NOT_GOOD & (count >= wanted)).limit(limit)
+    )
     for chunk_id, node_id in needless:
         Copy.delete().where((Copy.chunk == chunk_id) & (Copy.node == node_id) & (Copy.state == "bad")).execute()
     return len(needless)

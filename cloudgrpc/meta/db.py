@@ -150,8 +150,12 @@ def is_postgres() -> bool:
 
 
 def locked(query: peewee.ModelSelect[Any]) -> peewee.ModelSelect[Any]:
-    """The query with its rows locked to the transaction's end. SQLite has one writer at a time and needs no locks."""
-    return query.for_update() if is_postgres() else query
+    """The query with its rows locked to the transaction's end. SQLite has one writer at a time and needs no locks.
+
+    NO KEY: rows that point here by a foreign key may come meanwhile. Else a heartbeat would wait for every upload that
+    puts copies on its node, and they for it.
+    """
+    return query.for_update("FOR NO KEY UPDATE") if is_postgres() else query  # type: ignore[arg-type]
 
 
 def rows(query: Any) -> list[Any]:

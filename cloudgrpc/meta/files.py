@@ -81,9 +81,7 @@ class Usage:
     total_folders: int
 
 
-_ROOT = Prepared(
-    lambda: Entry.select(Entry.entry_id).where((Entry.account == blank("account_id")) & Entry.parent.is_null())
-)
+_ROOT = Prepared(lambda: Account.select(Account.root_id).where(Account.account_id == blank("account_id")))
 _FOLDER = Prepared(
     lambda: Entry.select(Entry.entry_id).where(
         (Entry.entry_id == blank("entry_id"))
@@ -101,7 +99,7 @@ _CHILD = Prepared(
 
 def find_folder_id(account_id: str, folder_id: str) -> str:
     """The id of a live folder; "" is the root. Raises: Missing."""
-    row = (_FOLDER.one if folder_id else _ROOT.one)(account_id=account_id, entry_id=folder_id)
+    row = (_FOLDER.one if folder_id else _ROOT.one)(account_id=account_id, entry_id=_sound(folder_id))
     if row is None:
         raise Missing(what=f"Folder {folder_id}")
     return str(row[0])
@@ -181,7 +179,9 @@ def page(account_id: str, folder_id: str, *, with_trash: bool, after: tuple[str,
 def make_folder(account_id: str, parent_id: str, name: str) -> Folder:
     """Raises: Missing (the parent), NameTaken."""
     parent_id = find_folder_id(account_id, parent_id)
-    locked(Entry.select().where(Entry.entry_id == parent_id)).execute()
+    # Locked and looked at again: it may have been deleted a moment ago.
+    if not locked(Entry.select().where((Entry.entry_id == parent_id) & Entry.trashed_at.is_null())).first():
+        raise Missing(what=f"Folder {parent_id}")
     if live_child(parent_id, name):
         raise NameTaken(name=name)
     moment = now()
@@ -296,16 +296,20 @@ def _batches(ids: list[str]) -> Iterator[list[str]]:
 
 
 def _mine(account_id: str, entry_id: str) -> peewee.Expression:
-    return (Entry.entry_id == entry_id) & (Entry.account == account_id)
+    return (Entry.entry_id == _sound(entry_id)) & (Entry.account == account_id)
+
+
+def _sound(entry_id: str) -> str:
+    """A client's word for an id. PostgreSQL takes no NUL in a text, and no id holds one."""
+    return entry_id.replace("\0", "?")
 
 
 def _behind(after: tuple[str, str, str]) -> peewee.Expression:
     """Later in the order of lists: kind descending ("folder" before "file"), then name key, then id."""
     kind, key, entry_id = after
-    same_kind = (Entry.kind == kind) & (
-        (Entry.name_key > key) | ((Entry.name_key == key) & (Entry.entry_id > entry_id))
-    )
-    return (Entry.kind < kind) | same_kind
+    # What comes first says no more than what follows it, but an index can seek to it.
+    same_kind = (Entry.kind == kind) & (Entry.name_key >= key) & ((Entry.name_key > key) | (Entry.entry_id > entry_id))
+    return same_kind if kind == "file" else (Entry.kind < kind) | same_kind
 
 
 def _files(join: str = JOIN.INNER) -> Any:

@@ -186,14 +186,17 @@ class Copy(Table):
 
     class Meta:
         primary_key = CompositeKey("chunk", "node")
-        indexes = ((("node", "chunk"), False), (("state",), False))
+        indexes = (
+            (("node", "chunk"), False),
+            (("state", "node"), False),
+        )  # the second in the migration: of not good ones
 
 
 class Stray(Table):
     """A file on a node that no copy row names. It ages from first_seen_at, never from its own dates."""
 
     node = ForeignKeyField(Node, on_delete="CASCADE")
-    chunk_id = TextField()  # no foreign key: mostly there is no such chunk
+    chunk_id = TextField(index=True)  # no foreign key: mostly there is no such chunk
     first_seen_at = BigIntegerField()
     doomed_at = BigIntegerField(null=True)  # set once, by the transaction that checked again
 
@@ -214,14 +217,14 @@ class Upload(Table):
     size_bytes = BigIntegerField()  # also what is reserved while it is open
     request_id = TextField(null=True)  # the client's; unique per account
     state = TextField(constraints=[Check("state IN ('open', 'committed', 'abandoned')")])
-    lease_until_at = BigIntegerField(index=True)
+    lease_until_at = BigIntegerField()
     created_at = BigIntegerField()
     entry_id = TextField(null=True)  # the answer, once committed
     chunks_stored = IntegerField(default=0)
     digest = TextField(default="")
 
     class Meta:
-        indexes = ((("account", "request_id"), True),)
+        indexes = ((("account", "request_id"), True), (("state", "lease_until_at"), False))
 
 
 class UploadChunk(Table):

@@ -9,18 +9,18 @@ the rows go.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
 from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.meta import events
-from cloudgrpc.meta.copies import registered_nodes
+from cloudgrpc.meta.copies import NOT_GOOD, registered_nodes
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Chunk, Copy, Extent, Node, Stray, UploadChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 BATCH = 400  # ids in one statement
 
@@ -50,7 +50,7 @@ def doom_orphans(grace_us: int, limit: int) -> int:
         for chunk in locked(
             Chunk.select(Chunk.chunk_id)
             .where(Chunk.unreferenced_at < now() - grace_us)
-            .where(Chunk.chunk_id.in_(Copy.select(Copy.chunk).where(Copy.state != "doomed")))
+            .where(fn.EXISTS(Copy.select().where((Copy.chunk == Chunk.chunk_id) & (Copy.state != "doomed"))))
             .limit(limit)
         )
     ]
@@ -64,13 +64,13 @@ def doomed_on(node_id: str, limit: int) -> list[str]:
     node = Node.get_or_none(Node.node_id == node_id)
     if node is None or not node.is_collecting:
         return []
-    copies = Copy.select(Copy.chunk).where((Copy.node == node_id) & (Copy.state == "doomed")).limit(limit)
+    copies = Copy.select(Copy.chunk).where((Copy.node == node_id) & (Copy.state == "doomed") & NOT_GOOD).limit(limit)
     strays = Stray.select(Stray.chunk_id).where((Stray.node == node_id) & Stray.doomed_at.is_null(False)).limit(limit)
     return [chunk_id for (chunk_id,) in [*rows(copies), *rows(strays)]][:limit]
 
 
 def confirm_deleted(node_id: str, chunk_ids: Sequence[str]) -> None:
-    """The node has answered that these are gone: their rows go, and chunks without any copy left with them."""
+    """The node has answered that these are gone: their rows go."""
     for start in range(0, len(chunk_ids), BATCH):
         batch = list(chunk_ids[start : start + BATCH])
         Copy.delete().where((Copy.node == node_id) & Copy.chunk.in_(batch) & (Copy.state == "doomed")).execute()
@@ -88,8 +88,8 @@ def forget_bare_chunks(grace_us: int, limit: int) -> int:
         chunk.chunk_id
         for chunk in Chunk.select(Chunk.chunk_id)
         .where(Chunk.unreferenced_at < now() - 2 * grace_us)
-        .where(Chunk.chunk_id.not_in(Copy.select(Copy.chunk)))
-        .where(Chunk.chunk_id.not_in(Stray.select(Stray.chunk_id)))
+        .where(~fn.EXISTS(Copy.select().where(Copy.chunk == Chunk.chunk_id)))
+        .where(~fn.EXISTS(Stray.select().where(Stray.chunk_id == Chunk.chunk_id)))
         .limit(limit)
     ]
     named = {chunk_id for (chunk_id,) in rows(Extent.select(Extent.chunk).where(Extent.chunk.in_(bare)))}
@@ -103,20 +103,18 @@ def compare_page(node_id: str, listed: Sequence[str], span: tuple[str, str], lis
     `listed_at`: database time before the node was asked; copies noted later say nothing about the list.
     """
     here = set(listed)
-    copies = {
-        chunk_id: (state, created_at)
-        for chunk_id, state, created_at in rows(
-            Copy.select(Copy.chunk, Copy.state, Copy.created_at).where(
-                (Copy.node == node_id) & _within(Copy.chunk, span)
-            )
-        )
-    }
-    missing = [one for one, (state, at) in copies.items() if state == "good" and at < listed_at and one not in here]
-    for chunk_id in missing:
-        Copy.update(state="bad").where((Copy.chunk == chunk_id) & (Copy.node == node_id)).execute()
-        events.record("copy.bad", f"chunk {chunk_id} is missing on {node_id}", node_id=node_id, chunk_id=chunk_id)
+    # Before the copies: what is committed meanwhile is then seen as on its way, or as a copy, or as both.
+    on_the_way = _among(UploadChunk.chunk_id, here)
+    copies = rows(Copy.select(Copy.chunk, Copy.state).where((Copy.node == node_id) & _within(Copy.chunk, span)))
+    missing = 0
+    for chunk_id in [one for one, state in copies if state == "good" and one not in here]:
+        still_good = (Copy.chunk == chunk_id) & (Copy.node == node_id) & (Copy.state == "good")
+        if Copy.update(state="bad").where(still_good & (Copy.created_at < listed_at)).execute():
+            missing += 1
+            events.record("copy.bad", f"chunk {chunk_id} is missing on {node_id}", node_id=node_id, chunk_id=chunk_id)
     _forget_strays_that_went(node_id, here, span)
-    return Findings(unknown=_record_strays(node_id, here - copies.keys(), wanted), missing=len(missing))
+    without_copy = here - on_the_way - {chunk_id for chunk_id, _ in copies}
+    return Findings(unknown=_record_strays(node_id, without_copy, wanted), missing=missing)
 
 
 def due_strays(node_id: str, grace_us: int, factor: int, limit: int) -> list[DueStray]:
@@ -124,19 +122,22 @@ def due_strays(node_id: str, grace_us: int, factor: int, limit: int) -> list[Due
     node = Node.get_or_none(Node.node_id == node_id)
     if node is None or not node.is_collecting:
         return []
-    query = Stray.select(Stray.chunk_id).where(
-        (Stray.node == node_id) & Stray.doomed_at.is_null() & (Stray.first_seen_at < now() - grace_us)
-    )
     wanted = wanted_copies(factor, registered_nodes())
+    is_needed = fn.EXISTS(Extent.select().where(Extent.chunk == Stray.chunk_id))
+    keepers_count = Copy.select(fn.COUNT(Copy.node)).where((Copy.chunk == Stray.chunk_id) & (Copy.state == "good"))
+    query = (
+        Stray.select(Stray.chunk_id, is_needed)
+        .where((Stray.node == node_id) & Stray.doomed_at.is_null() & (Stray.first_seen_at < now() - grace_us))
+        .where(~is_needed | (keepers_count >= wanted))
+    )
     due = []
-    for (chunk_id,) in rows(query.limit(limit)):
-        if not _is_referenced(chunk_id):
+    for chunk_id, needs_keepers in rows(query.limit(limit)):
+        if not needs_keepers:
             due.append(DueStray(chunk_id, checksum="", keepers=()))
             continue
         keepers = rows(Copy.select(Copy.node).where((Copy.chunk == chunk_id) & (Copy.state == "good")))
-        if len(keepers) >= wanted:
-            checksum = Chunk.get_by_id(chunk_id).checksum
-            due.append(DueStray(chunk_id, checksum, tuple(keeper for (keeper,) in keepers)))
+        checksum = Chunk.get_by_id(chunk_id).checksum
+        due.append(DueStray(chunk_id, checksum, tuple(keeper for (keeper,) in keepers)))
     return due
 
 
@@ -148,10 +149,12 @@ def doom_stray(node_id: str, chunk_id: str, grace_us: int, verified: Iterable[st
     """
     stray = locked(Stray.select().where((Stray.node == node_id) & (Stray.chunk_id == chunk_id))).first()
     locked(Chunk.select().where(Chunk.chunk_id == chunk_id)).execute()
-    if stray is None or stray.first_seen_at >= now() - grace_us:
+    if stray is None or stray.doomed_at is not None or stray.first_seen_at >= now() - grace_us:
         return False
-    is_copy = Copy.get_or_none((Copy.chunk == chunk_id) & (Copy.node == node_id)) is not None
-    if is_copy or UploadChunk.get_or_none(UploadChunk.chunk_id == chunk_id) is not None:
+    # In this order, since a commit turns the one into the other.
+    if UploadChunk.get_or_none(UploadChunk.chunk_id == chunk_id) is not None:
+        return False
+    if Copy.get_or_none((Copy.chunk == chunk_id) & (Copy.node == node_id)) is not None:
         return False
     if _is_referenced(chunk_id):
         keepers = {
@@ -168,18 +171,22 @@ def _record_strays(node_id: str, ids: set[str], wanted: int) -> int:
     """Record files without a copy row; returns how many of them no row of any kind names.
 
     A file of a chunk that is needed and short of copies is noted as a bad copy: it is looked at before anything is
-    called lost, and made good by repair. A file of an open upload is on its way to become a copy.
+    called lost, and made good by repair; unless it is doomed.
     """
-    unknown = 0
-    for chunk_id in sorted(ids):
-        if UploadChunk.get_or_none(UploadChunk.chunk_id == chunk_id) is not None:
-            continue
-        if _is_referenced(chunk_id) and _good_copies(chunk_id) < wanted:
-            Copy.insert(chunk=chunk_id, node=node_id, state="bad", created_at=now()).on_conflict_ignore().execute()
-            continue
-        unknown += Chunk.get_or_none(Chunk.chunk_id == chunk_id) is None
-        Stray.insert(node=node_id, chunk_id=chunk_id, first_seen_at=now()).on_conflict_ignore().execute()
-    return unknown
+    moment = now()
+    good = _good_copies(ids)
+    short = {one for one in _among(Extent.chunk, ids) if good.get(one, 0) < wanted}
+    short -= _among(Stray.chunk_id, short, (Stray.node == node_id) & Stray.doomed_at.is_null(False))
+    for batch in _batches(short):
+        Copy.insert_many(
+            [{"chunk": one, "node": node_id, "state": "bad", "created_at": moment} for one in batch]
+        ).on_conflict_ignore().execute()
+        Stray.delete().where((Stray.node == node_id) & Stray.chunk_id.in_(batch)).execute()
+    for batch in _batches(ids - short):
+        Stray.insert_many(
+            [{"node": node_id, "chunk_id": one, "first_seen_at": moment} for one in batch]
+        ).on_conflict_ignore().execute()
+    return len(ids - _among(Chunk.chunk_id, ids))
 
 
 def _forget_strays_that_went(node_id: str, here: set[str], span: tuple[str, str]) -> None:
@@ -199,5 +206,20 @@ def _is_referenced(chunk_id: str) -> bool:
     return Extent.get_or_none(Extent.chunk == chunk_id) is not None
 
 
-def _good_copies(chunk_id: str) -> int:
-    return int(Copy.select(fn.COUNT(Copy.node)).where((Copy.chunk == chunk_id) & (Copy.state == "good")).scalar())
+def _good_copies(ids: set[str]) -> dict[str, int]:
+    """How many each chunk has; those without any are not in it."""
+    counts = Copy.select(Copy.chunk, fn.COUNT(Copy.node)).where(Copy.state == "good").group_by(Copy.chunk)
+    return dict(pair for batch in _batches(ids) for pair in rows(counts.where(Copy.chunk.in_(batch))))
+
+
+def _among(column: Any, ids: set[str], condition: Any = True) -> set[str]:
+    """Those ids that stand in a column of rows for which the condition holds."""
+    query = column.model.select(column).where(condition)
+    return {found for batch in _batches(ids) for (found,) in rows(query.where(column.in_(batch)))}
+
+
+def _batches(ids: set[str]) -> Iterator[list[str]]:
+    """As many ids as one statement takes on either engine, always in the same order."""
+    line = sorted(ids)
+    for start in range(0, len(line), BATCH):
+        yield line[start : start + BATCH]

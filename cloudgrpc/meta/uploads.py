@@ -123,7 +123,8 @@ def receive(upload_id: str, stored: Stored, planned: Sequence[Planned], lease_us
     moment = now()
     if not _RENEW.run(upload_id=upload_id, now=moment, lease_until_at=moment + lease_us):
         raise UploadEnded
-    _FILL.run(upload_id=upload_id, chunk_id=stored.chunk_id, length=stored.length, checksum=stored.checksum)
+    if not _FILL.run(upload_id=upload_id, chunk_id=stored.chunk_id, length=stored.length, checksum=stored.checksum):
+        raise UploadEnded
     for node_id in stored.node_ids:
         _RECEIPT.run(chunk_id=stored.chunk_id, node_id=node_id)
     _plan(upload_id, planned)
@@ -183,7 +184,9 @@ def expired(limit: int) -> list[str]:
 
 def forget(age_us: int) -> None:
     """Drop the records of uploads that ended `age_us` ago: no retry asks for them any more."""
-    Upload.delete().where((Upload.state != "open") & (Upload.lease_until_at < now() - age_us)).execute()
+    Upload.delete().where(
+        Upload.state.in_(("committed", "abandoned")) & (Upload.lease_until_at < now() - age_us)
+    ).execute()
 
 
 def _earlier(wish: Wish, parent_id: str) -> Answer | None:

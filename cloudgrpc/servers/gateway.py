@@ -23,7 +23,7 @@ from cloudgrpc.actions.uploads import Uploads
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import MIB
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import FolderInUse, PortInUse
+from cloudgrpc.errors import FolderInUse, LocalFile, PortInUse
 from cloudgrpc.meta import db, nodes, schema
 from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.pb import cloud_storage_pb2_grpc as services
@@ -128,8 +128,12 @@ def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
 def _data_folder(config: Config) -> Iterator[None]:
     """The folder, held against a second gateway: two on one SQLite file would each lead its own upkeep."""
     folder = config.data_folder
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / "gateway.lock").open("w") as lock:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "gateway.lock").open("w")
+    except OSError as error:
+        raise LocalFile(path=folder, reason=error.strerror or error) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

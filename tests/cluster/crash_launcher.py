@@ -6,7 +6,7 @@ right after the second call of `put` since the file said so. Without the file no
     begin receive commit abandon    transactions of an upload: "before" it is begun, "after" it is committed
     put                             a chunk to all its nodes
     put_one                         a chunk to one of its nodes
-    _adopt                          within the transaction of commit
+    _add_version                          within the transaction of commit
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def around_async(function: Callable[..., Any], name_of: Callable[..., str]) -> C
 Database.run = around_async(Database.run, lambda _, function, *args: function.__name__)  # type: ignore[method-assign]
 ReplicatedStore.put = around_async(ReplicatedStore.put, lambda *args: "put")  # type: ignore[method-assign]
 RemoteStore.put = around_async(RemoteStore.put, lambda *args: "put_one")  # type: ignore[method-assign]
-uploads._adopt = around("_adopt", uploads._adopt)
+uploads._add_version = around("_add_version", uploads._add_version)
 
 if __name__ == "__main__":
     cli.main()

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
@@ -23,7 +23,7 @@ from program import HOST, Program, free_port
 from user import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from user import User
@@ -33,7 +33,7 @@ FILES = 130  # so many that one unknown file on a node is less than 1 %
 GRACE_US = 1_600_000
 NODES = ("node1", "node2")
 SECRET = "known to all processes of this cluster"
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "cluster_secret": SECRET,
     "drive_upload_lease_s": 1.5,
     "upkeep_grace_s": GRACE_US / 1_000_000,
@@ -121,7 +121,7 @@ def test_an_older_database_deletes_none_of_the_files_that_it_does_not_know(clust
     replace_database(cluster, newer)
     cluster.start_gateway()
     cluster.wait(lambda: len(cluster.online()) == 2, what="the nodes to come back")
-    cluster.wait(lambda: len(told(lambda: read_all(alice, newest)) or ()) == 3, what="the new files being readable")
+    cluster.wait(lambda: told(lambda: len(read_all(alice, newest))) == 3, what="the new files being readable")
 
 
 def test_an_empty_or_foreign_database_makes_no_node_delete_anything(cluster: Cluster, alice: User) -> None:
@@ -152,8 +152,9 @@ def test_an_empty_or_foreign_database_makes_no_node_delete_anything(cluster: Clu
 
 
 def test_a_node_with_another_secret_is_refused_and_says_so(cluster: Cluster, alice: User) -> None:
-    settings = {"cluster_secret": "not the secret of this cluster"}
-    stranger = cluster.start_node("stranger", ready=False, data=cluster.folder / "stranger", **settings)
+    stranger = cluster.start_node(
+        "stranger", ready=False, data=cluster.folder / "stranger", cluster_secret="not the secret of this cluster"
+    )
     assert stranger.wait() == Exit.NOT_SIGNED_IN
     assert "does not hold this cluster's secret" in last_words(stranger)
     assert cluster.rows("SELECT 1 FROM node WHERE node_id = 'stranger'") == []
@@ -251,10 +252,12 @@ def replace_database(cluster: Cluster, source: Path) -> None:
     for path in cluster.data.glob("metadata.sqlite3*"):
         path.unlink()
     shutil.copy(source, cluster.data / "metadata.sqlite3")
+    with closing(sqlite3.connect(cluster.data / "metadata.sqlite3")) as database, database:
+        database.execute("DELETE FROM lease")  # else the gateway would wait for that of its forerunner
 
 
-def read_all(user: User, names: object) -> list[bytes]:
-    wanted = set(names)  # type: ignore[call-overload]
+def read_all(user: User, names: Iterable[str]) -> list[bytes]:
+    wanted = set(names)
     return [user.download(entry.file_id) for entry in user.ls().files if entry.filename in wanted]
 
 

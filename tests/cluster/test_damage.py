@@ -116,8 +116,8 @@ def test_chunk_files_that_changed_places_on_one_node_are_not_taken_for_each_othe
         return all(is_called_bad(cluster, chunk_id) for _, chunk_id in (first, second))
 
     cluster.wait(noticed, what="both swapped copies being noticed")
-    for _, chunk_id in (first, second):
-        cluster.wait(lambda chunk_id=chunk_id: good_copies(cluster, chunk_id) == 2, what="two good copies again")
+    chunks = [chunk_id for _, chunk_id in (first, second)]
+    cluster.wait(lambda: [good_copies(cluster, one) for one in chunks] == [2, 2], what="two good copies again")
     assert [alice.download(file_id) for file_id, _ in (first, second)] == data
 
 

@@ -47,7 +47,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Meta]:
         return
     migrated = request.getfixturevalue("migrated_postgres")
     with opened(settings_of(migrated), tmp_path) as meta:
-        names = ", ".join(table._meta.table_name for table in TABLES)
-        meta.sql(f"TRUNCATE {names} RESTART IDENTITY")
+        # Faster than TRUNCATE, which makes new files; last table first, since each points to those before it.
+        meta.sql("; ".join(f"DELETE FROM {table._meta.table_name}" for table in reversed(TABLES)))
         meta.run(schema.cluster_id)
         yield meta

@@ -32,6 +32,7 @@ SECOND = 1_000_000
 HOUR = 3600 * SECOND
 GB = 1 << 30
 MIME = "text/plain"
+NOT_IDS = ["f" * 32, "nonsense", "a\0b", "'; --", "é" * 5000]
 NUMBERS = itertools.count(1)
 
 

@@ -100,7 +100,7 @@ def test_a_statement_that_fails_undoes_its_callers_earlier_ones(database: Meta) 
         note("first")
         note("first")
 
-    with pytest.raises(Exception, match="(?i)unique"):
+    with pytest.raises(Exception, match=r"(?i)unique"):
         database.run(twice)
     assert database.run(names) == []
     assert database.run(note, "first") == "first"
@@ -259,7 +259,9 @@ def test_connections_that_died_while_idle_cost_no_caller_its_call(
     with opened(settings_of(postgres_database), tmp_path) as meta:
         meta.sql("CREATE TABLE lease (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_at BIGINT NOT NULL)")
         fill_pool(meta)
-        postgres._sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{postgres_database.name}'")
+        postgres._sql(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{postgres_database.name}'"
+        )
         assert meta.run(note, "taken") == "taken"
         assert meta.race([functools.partial(note, f"more{n}") for n in range(30)]) == [f"more{n}" for n in range(30)]
 

@@ -69,7 +69,7 @@ def test_the_schema_of_a_newer_version_is_refused_and_left_untouched(empty: Meta
 def test_a_step_that_fails_leaves_the_schema_as_it_was(empty: Meta) -> None:
     empty.sql("CREATE TABLE event (something TEXT)")  # in the way of the first step's last table
     found = empty.digest()
-    with pytest.raises(Exception, match="(?i)exists"):
+    with pytest.raises(Exception, match=r"(?i)exists"):
         empty.run(schema.migrate)
     assert empty.digest() == found
 

@@ -38,7 +38,7 @@ STATEMENTS = [
         name TEXT NOT NULL, name_key TEXT NOT NULL, version_id TEXT,
         created_at BIGINT NOT NULL, modified_at BIGINT NOT NULL, trashed_at BIGINT)""",
     "CREATE UNIQUE INDEX entry_live_name ON entry (parent_id, name_key) WHERE trashed_at IS NULL",
-    "CREATE INDEX entry_list ON entry (parent_id, kind, name_key, entry_id)",
+    "CREATE INDEX entry_list ON entry (parent_id, kind DESC, name_key, entry_id)",
     "CREATE INDEX entry_account ON entry (account_id)",
     """CREATE TABLE version (
         version_id TEXT PRIMARY KEY,
@@ -68,10 +68,11 @@ STATEMENTS = [
         state TEXT NOT NULL CHECK (state IN ('good', 'bad', 'doomed')),
         created_at BIGINT NOT NULL, PRIMARY KEY (chunk_id, node_id))""",
     "CREATE INDEX copy_node ON copy (node_id, chunk_id)",
-    "CREATE INDEX copy_state ON copy (state) WHERE state <> 'good'",
+    "CREATE INDEX copy_not_good ON copy (state, node_id) WHERE state <> 'good'",
     """CREATE TABLE stray (
         node_id TEXT NOT NULL REFERENCES node (node_id) ON DELETE CASCADE,
         chunk_id TEXT NOT NULL, first_seen_at BIGINT NOT NULL, doomed_at BIGINT, PRIMARY KEY (node_id, chunk_id))""",
+    "CREATE INDEX stray_chunk ON stray (chunk_id)",
     """CREATE TABLE upload (
         upload_id TEXT PRIMARY KEY,
         account_id TEXT NOT NULL REFERENCES account (account_id) ON DELETE CASCADE,
@@ -81,7 +82,7 @@ STATEMENTS = [
         lease_until_at BIGINT NOT NULL, created_at BIGINT NOT NULL, entry_id TEXT,
         chunks_stored INTEGER NOT NULL DEFAULT 0, digest TEXT NOT NULL DEFAULT '')""",
     "CREATE UNIQUE INDEX upload_request ON upload (account_id, request_id)",
-    "CREATE INDEX upload_lease ON upload (lease_until_at)",
+    "CREATE INDEX upload_state ON upload (state, lease_until_at)",
     """CREATE TABLE upload_chunk (
         chunk_id TEXT PRIMARY KEY,
         upload_id TEXT NOT NULL REFERENCES upload (upload_id) ON DELETE CASCADE,
