@@ -1,6 +1,7 @@
 """The process-wide budget of bytes in flight, counted in chunks and taken before anything is read.
 
-Tried with eight uploads at once: without it the gateway grew by 400-600 MiB.
+Tried with eight uploads at once: without it the gateway grew by 400-600 MiB. Nobody may starve the others with it:
+uploads, whose senders may fall silent, leave some to downloads, and reading ahead takes only half of it.
 """
 
 from __future__ import annotations
@@ -8,28 +9,45 @@ from __future__ import annotations
 import asyncio
 
 CHUNKS_IN_FLIGHT = 8
+CHUNKS_OF_UPLOADS = 6
+CHUNKS_AHEAD = 4
 
 
 class Slot:
     """Room for one chunk; given back once, however often asked."""
 
-    def __init__(self, semaphore: asyncio.Semaphore) -> None:
-        self._semaphore: asyncio.Semaphore | None = semaphore
+    def __init__(self, *semaphores: asyncio.Semaphore) -> None:
+        self._semaphores = semaphores
 
     def release(self) -> None:
-        semaphore, self._semaphore = self._semaphore, None
-        if semaphore is not None:
+        semaphores, self._semaphores = self._semaphores, ()
+        for semaphore in semaphores:
             semaphore.release()
 
 
 class Budget:
-    def __init__(self, chunks: int = CHUNKS_IN_FLIGHT) -> None:
-        self._semaphore = asyncio.Semaphore(chunks)
+    def __init__(self) -> None:
+        self._all = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
+        self._uploads = asyncio.Semaphore(CHUNKS_OF_UPLOADS)
+        self._ahead = asyncio.Semaphore(CHUNKS_AHEAD)
 
-    async def take(self) -> Slot:
-        await self._semaphore.acquire()
-        return Slot(self._semaphore)
+    async def take_to_receive(self) -> Slot:
+        await self._uploads.acquire()
+        try:
+            await self._all.acquire()
+        except BaseException:
+            self._uploads.release()
+            raise
+        return Slot(self._all, self._uploads)
 
-    async def take_if_free(self) -> Slot | None:
-        """A slot for reading ahead: only what nobody waits for."""
-        return None if self._semaphore.locked() else await self.take()
+    async def take_to_send(self) -> Slot:
+        await self._all.acquire()
+        return Slot(self._all)
+
+    async def take_ahead(self) -> Slot | None:
+        """A slot for reading ahead; None when somebody may need it more."""
+        if self._all.locked() or self._ahead.locked():
+            return None
+        await self._ahead.acquire()
+        await self._all.acquire()
+        return Slot(self._all, self._ahead)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.expecting import ExpectingStore
 from cloudgrpc.chunks.replicated import ReplicatedStore
-from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, CopiesUnreachable, DataLost, Missing, NodeUnavailable
+from cloudgrpc.errors import (
+    ChunkCorrupt,
+    ChunkMissing,
+    CopiesUnreachable,
+    DataLost,
+    Missing,
+    NodeUnavailable,
+    PeerSilent,
+)
 from cloudgrpc.meta import copies, files
+from cloudgrpc.rpc import PIECE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from cloudgrpc.actions.budget import Budget, Slot
     from cloudgrpc.actions.nodes import Nodes
@@ -23,7 +33,8 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.files import File, Piece
 
 PIECES_PER_QUERY = 256  # 1 GiB of a file
-CHUNKS_AHEAD = 3  # of one download, where the budget has room for them
+CHUNKS_AT_ONCE = 3  # of one download, where the budget has room for them
+PATIENCE_S = 1.0  # with a reader that takes nothing, before others may have its room
 
 
 @dataclass(frozen=True)
@@ -34,28 +45,72 @@ class _Coming:
     slot: Slot
 
 
+@dataclass
+class _Place:
+    """How far a reader is: the chunk, and the bytes of it that were given to the reader."""
+
+    position: int = 0
+    offset: int = 0
+
+    def next_piece(self, chunk: bytes) -> memoryview:
+        piece = memoryview(chunk)[self.offset : self.offset + PIECE_BYTES]
+        self.offset += len(piece)
+        if self.offset == len(chunk):
+            self.position, self.offset = self.position + 1, 0
+        return piece
+
+
 class Downloads:
-    def __init__(self, database: Database, nodes: Nodes, budget: Budget) -> None:
+    def __init__(self, database: Database, nodes: Nodes, budget: Budget, silence_s: float) -> None:
         self._db = database
         self._nodes = nodes
         self._budget = budget
+        self._silence_s = silence_s
 
     async def open(self, account_id: str, file_id: str) -> File:
         """Raises: Missing."""
         return await self._db.read(files.find_file, account_id, file_id)
 
-    async def chunks(self, file: File) -> AsyncGenerator[bytes]:
-        """The file's chunks in order; each is let go when the next is asked for.
+    async def send(self, file: File, write: Callable[[memoryview], Awaitable[None]]) -> None:
+        """Give the file's bytes to `write`, in pieces, which returns when the reader has room for more.
 
-        Raises: DataLost (no good copy of a chunk exists), CopiesUnreachable, Missing (purged meanwhile).
+        A reader that takes nothing for a moment gives its share of the budget to others, and what it was to get next
+        is fetched again when it takes again; so stalled readers stop nobody, and cost no memory.
+        Raises: DataLost (no good copy of a chunk exists), CopiesUnreachable, Missing (purged meanwhile), PeerSilent.
         """
-        pieces = self._pieces(file)
+        place = _Place()
+        while place.position < file.chunk_count:
+            stalled = await self._send_until_stalled(file, place, write)
+            if stalled is not None:
+                await self._outwait(stalled)
+
+    async def _send_until_stalled(
+        self, file: File, place: _Place, write: Callable[[memoryview], Awaitable[None]]
+    ) -> asyncio.Future[None] | None:
+        """The write that the reader does not take; None when everything was sent."""
+        async with contextlib.aclosing(self._chunks(file, place.position)) as chunks:
+            async for chunk in chunks:
+                position = place.position
+                while place.position == position:
+                    writing = asyncio.ensure_future(write(place.next_piece(chunk)))
+                    if not await _done_within(writing, PATIENCE_S):
+                        return writing
+        return None
+
+    async def _outwait(self, writing: asyncio.Future[None]) -> None:
+        if not await _done_within(writing, self._silence_s):
+            writing.cancel()
+            raise PeerSilent(seconds=self._silence_s)
+
+    async def _chunks(self, file: File, position: int) -> AsyncGenerator[bytes]:
+        """The file's chunks from `position` on, in order; each is let go when the next is asked for."""
+        pieces = self._pieces(file, position)
         upcoming = await anext(pieces, None)
         coming: collections.deque[_Coming] = collections.deque()
         try:
             while upcoming or coming:
-                while upcoming and len(coming) < CHUNKS_AHEAD:
-                    slot = await (self._budget.take_if_free() if coming else self._budget.take())
+                while upcoming and len(coming) < CHUNKS_AT_ONCE:
+                    slot = await (self._budget.take_ahead() if coming else self._budget.take_to_send())
                     if slot is None:
                         break
                     coming.append(_Coming(asyncio.create_task(self._fetch(file, upcoming)), slot))
@@ -69,15 +124,14 @@ class Downloads:
             await asyncio.gather(*(one.task for one in coming), return_exceptions=True)
             await pieces.aclose()
 
-    async def _pieces(self, file: File) -> AsyncGenerator[Piece]:
-        last, position = file.chunk_count - 1, -1
-        while position < last:
-            page = await self._db.read(files.pieces, file.version_id, position, PIECES_PER_QUERY)
+    async def _pieces(self, file: File, position: int) -> AsyncGenerator[Piece]:
+        while position < file.chunk_count:
+            page = await self._db.read(files.pieces, file.version_id, position - 1, PIECES_PER_QUERY)
             if not page:
                 raise Missing(what=f"File {file.file_id}")
             for piece in page:
                 yield piece
-            position = page[-1].position
+            position = page[-1].position + 1
 
     async def _fetch(self, file: File, piece: Piece) -> bytes:
         held = await self._db.read(copies.holders_of, piece.chunk_id)
@@ -101,3 +155,15 @@ class Downloads:
         may be readable again, so they come last rather than never."""
         suspect = self._nodes.is_suspect(holder.node_id)
         return not holder.is_good, not holder.is_online, suspect, random.random()  # noqa: S311 - spread only
+
+
+async def _done_within(writing: asyncio.Future[None], seconds: float) -> bool:
+    """Whether it is done by then; raises what it raised. A cancelled caller takes it along."""
+    try:
+        done, _ = await asyncio.wait({writing}, timeout=seconds)
+    except BaseException:
+        writing.cancel()
+        raise
+    for one in done:
+        one.result()
+    return bool(done)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.expecting import ExpectingStore
 from cloudgrpc.core import repair
-from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, CloudError
+from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, CloudError, DiskFull
 from cloudgrpc.meta import copies
 
 if TYPE_CHECKING:
@@ -63,14 +63,21 @@ class Repair:
         if order.target not in view:
             return False
         target = self._nodes.store(view[order.target])
-        for source in (view[node_id] for node_id in order.sources if node_id in view):
+        for source in sorted(order.sources, key=self._nodes.is_suspect):
+            if source not in view:
+                continue
             try:
-                await target.copy_from(order.chunk_id, order.checksum, source.host, source.port)
+                await target.copy_from(order.chunk_id, order.checksum, view[source].host, view[source].port)
             except (ChunkMissing, ChunkCorrupt, ChunkRefused):
-                self._nodes.report(source.node_id, order.chunk_id, ChunkCorrupt(chunk_id=order.chunk_id))
-            except CloudError as error:
+                self._nodes.report(source, order.chunk_id, ChunkCorrupt(chunk_id=order.chunk_id))
+            except DiskFull as error:
                 self._nodes.report(order.target, order.chunk_id, error)
                 return False
+            except CloudError as error:
+                if error.facts:  # not told by the target: it is out of reach itself
+                    self._nodes.report(order.target, order.chunk_id, error)
+                    return False
+                self._nodes.report(source, order.chunk_id, error)
             else:
                 self._nodes.note_placed(order.target, order.length)
                 return await self._db.run(copies.add_good, order.chunk_id, order.target)

@@ -123,7 +123,7 @@ class _Taking:
             async with asyncio.TaskGroup() as sending:
                 for length in chunk_lengths(self._size):
                     planned = await self._planned.get()
-                    slot = await self._home.budget.take()
+                    slot = await self._home.budget.take_to_receive()
                     try:
                         chunk = await self._next_chunk(planned, length)
                     except BaseException:

@@ -24,6 +24,7 @@ class Introduction:
     used_bytes: int
     chunk_count: int
     cpu_cores: int
+    is_read_only: bool = False
 
 
 def check_introduction(
@@ -36,6 +37,7 @@ def check_introduction(
     used_bytes: int,
     chunk_count: int,
     cpu_cores: int,
+    is_read_only: bool = False,
 ) -> Introduction:
     """Raises: InvalidField."""
     rules = [
@@ -50,4 +52,6 @@ def check_introduction(
     for holds, field, reason in rules:
         if not holds:
             raise InvalidField(field=field, reason=reason)
-    return Introduction(node_id, instance_id, host, port, capacity_bytes, used_bytes, chunk_count, max(1, cpu_cores))
+    return Introduction(
+        node_id, instance_id, host, port, capacity_bytes, used_bytes, chunk_count, max(1, cpu_cores), is_read_only
+    )

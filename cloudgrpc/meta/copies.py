@@ -123,7 +123,7 @@ def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
     everyone = list(Node.select())
     wanted = wanted_copies(factor, len(everyone))
     went = now() - delay_us
-    counts = [node.node_id for node in everyone if node.is_online or node.offline_since_at > went]
+    counts = [node.node_id for node in everyone if node.is_online or (node.offline_since_at or 0) > went]
     online = [node.node_id for node in everyone if node.is_online]
     # Nodes by their ids, not by a join: this reads every copy there is.
     counted, readable = _copies_on(counts), _copies_on(online)
@@ -134,9 +134,9 @@ def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
         .having((counted < wanted) & (readable > 0))
         .alias("scarce")
     )
-    held = Copy.select().where((Copy.chunk == Chunk.chunk_id) & (Copy.node == Node.node_id) & (Copy.state == "good"))
+    on_it = Copy.select().where((Copy.chunk == Chunk.chunk_id) & (Copy.node == Node.node_id) & (Copy.state == "good"))
     room = Node.capacity_bytes - Node.used_bytes >= Chunk.length
-    takers = Node.select().where(Node.is_online & ~Node.is_read_only & room & ~fn.EXISTS(held))
+    takers = Node.select().where(Node.is_online & ~Node.is_read_only & room & ~fn.EXISTS(on_it))
     query = (
         Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, scarce.c.counted)
         .join(scarce, JOIN.INNER, on=(scarce.c.chunk_id == Chunk.chunk_id))

@@ -62,7 +62,7 @@ def register(intro: Introduction) -> int:
         "chunk_count": intro.chunk_count,
         "cpu_cores": intro.cpu_cores,
         "is_online": True,
-        "is_read_only": False,
+        "is_read_only": intro.is_read_only,
         "last_heartbeat_at": moment,
         "offline_since_at": None,
     }

@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: bb8c4874e9c040ecc6bb074a489675747a527dbb9791ffb607b7dad5e5922569
+# sha256 of the proto: 9d356fa3df722997d0e0a740675aaebb60c72ef480e1c8f6404afc0757327b7c

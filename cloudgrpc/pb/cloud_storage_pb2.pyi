@@ -1396,6 +1396,7 @@ class RegisterNodeRequest(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     STORAGE_USED_FIELD_NUMBER: _builtins.int
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     host: _builtins.str
     port: _builtins.int
@@ -1407,6 +1408,8 @@ class RegisterNodeRequest(_message.Message):
     """which the folder belongs to; empty for a new folder"""
     storage_used: _builtins.int
     chunk_count: _builtins.int
+    read_only: _builtins.bool
+    """as in a heartbeat"""
     def __init__(
         self,
         *,
@@ -1419,10 +1422,11 @@ class RegisterNodeRequest(_message.Message):
         cluster_id: _builtins.str = ...,
         storage_used: _builtins.int = ...,
         chunk_count: _builtins.int = ...,
+        read_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "cluster_id", b"cluster_id", "cpu_cores", b"cpu_cores", "host", b"host", "instance_id", b"instance_id", "node_id", b"node_id", "port", b"port", "storage_capacity", b"storage_capacity", "storage_used", b"storage_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "cluster_id", b"cluster_id", "cpu_cores", b"cpu_cores", "host", b"host", "instance_id", b"instance_id", "node_id", b"node_id", "port", b"port", "read_only", b"read_only", "storage_capacity", b"storage_capacity", "storage_used", b"storage_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

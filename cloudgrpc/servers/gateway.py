@@ -103,7 +103,7 @@ def build(config: Config, database: db.Database, secret: str, cluster_id: str) -
         accounts=accounts,
         files=Files(database),
         uploads=Uploads(database, the_nodes, budget, config.drive),
-        downloads=Downloads(database, the_nodes, budget),
+        downloads=Downloads(database, the_nodes, budget, config.drive.silence_s),
         nodes=the_nodes,
         upkeep=Upkeep(database, the_nodes, repair, collecting, config.upkeep),
     )

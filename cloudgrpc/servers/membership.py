@@ -104,6 +104,7 @@ class Membership:
             cluster_id=identity.cluster_id or "",
             storage_used=usage.used_bytes,
             chunk_count=usage.chunk_count,
+            read_only=usage.read_only,
         )
 
     async def _sign_of_life(self) -> pb.HeartbeatRequest:

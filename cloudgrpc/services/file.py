@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +65,8 @@ class FileService(FileServiceServicer):
     ) -> None:
         caller = await self._accounts.caller(request.session_token)
         file = await self._downloads.open(caller.account_id, _file_id(request.file_id))
-        await self._write(context, pb.DownloadFileResponse(file_info=_info(file)).SerializeToString())
-        async with contextlib.aclosing(self._downloads.chunks(file)) as chunks:
-            async for chunk in chunks:
-                for start in range(0, len(chunk), rpc.PIECE_BYTES):
-                    await self._write(context, pack_download_piece(memoryview(chunk)[start : start + rpc.PIECE_BYTES]))
+        await context.write(pb.DownloadFileResponse(file_info=_info(file)).SerializeToString())
+        await self._downloads.send(file, lambda piece: context.write(pack_download_piece(piece)))
 
     async def ListFiles(self, request: pb.ListFilesRequest, _context: Context) -> pb.ListFilesResponse:
         caller = await self._accounts.caller(request.session_token)
@@ -115,14 +111,6 @@ class FileService(FileServiceServicer):
         if isinstance(found, File):
             return pb.ResolvePathResponse(success=True, file=_file_entry(found))
         return pb.ResolvePathResponse(success=True, folder=_folder_entry(found))
-
-    async def _write(self, context: Context, message: bytes) -> None:
-        """Raises: PeerSilent when the reader takes nothing for too long."""
-        try:
-            async with asyncio.timeout(self._silence_s):
-                await context.write(message)
-        except TimeoutError as error:
-            raise PeerSilent(seconds=self._silence_s) from error
 
 
 class _Messages:

@@ -31,6 +31,7 @@ class NodeService(NodeServiceServicer):
                 used_bytes=request.storage_used,
                 chunk_count=request.chunk_count,
                 cpu_cores=request.cpu_cores,
+                is_read_only=request.read_only,
             ),
             request.cluster_id,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -61,14 +63,18 @@ class NodeDiskService(NodeServiceServicer):
 
 
 class NodeDoor(grpc.aio.ServerInterceptor):
-    """Lets a call through once the node has joined its cluster, and only if it is meant for this node."""
+    """Lets a call through once the node has joined its cluster, and only if it is meant for this node.
 
-    def __init__(self, node_id: str) -> None:
+    The gateway may place a chunk here before its answer to our registration has arrived: such a call waits a moment.
+    """
+
+    def __init__(self, node_id: str, patience_s: float = 2.0) -> None:
         self._node_id = node_id
-        self._is_open = False
+        self._patience_s = patience_s
+        self._opened = asyncio.Event()
 
     def open(self) -> None:
-        self._is_open = True
+        self._opened.set()
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
@@ -79,9 +85,15 @@ class NodeDoor(grpc.aio.ServerInterceptor):
             return handler
         if meant not in {"", self._node_id}:
             return _refusing(NodeUnavailable(node_id=meant, reason=f"node {self._node_id} is at its address"))
-        if not self._is_open:
+        if not await self._is_open():
             return _refusing(NodeUnavailable(node_id=self._node_id, reason="it has not joined its cluster yet"))
         return handler
+
+    async def _is_open(self) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0 if self._opened.is_set() else self._patience_s):
+                await self._opened.wait()
+        return self._opened.is_set()
 
 
 def add_node_disk(disk: NodeDisk, server: grpc.aio.Server) -> None:

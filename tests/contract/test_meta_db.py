@@ -272,6 +272,8 @@ def test_two_that_lock_each_other_out_are_both_served(database: Meta) -> None:
     both_hold_one = threading.Barrier(2)
 
     def change(first: str, then: str) -> str:
+        if database.is_postgres:
+            DATABASE.execute_sql("SET LOCAL deadlock_timeout = '50ms'")
         Lease.update(holder=then).where(Lease.name == first).execute()
         with contextlib.suppress(threading.BrokenBarrierError):  # broken on SQLite, where they come one after another
             both_hold_one.wait(0.2)
