@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cloudgrpc import __version__
-from cloudgrpc.errors import CloudError, Exit
+from cloudgrpc.errors import CloudError, Exit, Unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,13 +50,21 @@ def run(argv: Sequence[str]) -> int:
             args.self_test = importlib.import_module("cloudgrpc.clients.self_test").run
         return importlib.import_module(MODULES[args.role]).run(config, args) or Exit.OK
     except CloudError as error:
-        print(f"{error}\n{error.advice}", file=sys.stderr)
-        return error.exit_code
+        return _tell(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:  # the reader of our output left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
+    except Exception as error:
+        # A fault of ours: the log has it whole, a person gets words.
+        logging.getLogger(__name__).exception("%s failed unexpectedly", args.role)
+        return _tell(Unexpected(fault=f"{type(error).__name__}: {error}"))
+
+
+def _tell(error: CloudError) -> int:
+    print(f"{error}\n{error.advice}", file=sys.stderr)
+    return error.exit_code
 
 
 def build_parser() -> argparse.ArgumentParser:

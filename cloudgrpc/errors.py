@@ -235,6 +235,12 @@ class PlaintextRefused(NotNow):
     hint = "Listen on 127.0.0.1, or set allow_plaintext = true under [cluster] on a network you trust."
 
 
+class AddressUnusable(NotNow):
+    code = "address_unusable"
+    words = "Nothing can listen on {host} port {port}: {reason}."
+    hint = "Choose an address of this machine and a port above 1023."
+
+
 class PortInUse(NotNow):
     code = "port_in_use"
     words = "Port {port} on {host} is in use by another program."

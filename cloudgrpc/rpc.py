@@ -6,13 +6,24 @@ An error travels as its status, its words, and its code in the trailing metadata
 from __future__ import annotations
 
 import ctypes
+import errno
 import ipaddress
+import socket
 import sys
 from typing import TYPE_CHECKING
 
 import grpc
 
-from cloudgrpc.errors import CATALOGUE, CallTooSlow, CloudError, GatewayUnreachable, Internal, PlaintextRefused
+from cloudgrpc.errors import (
+    CATALOGUE,
+    AddressUnusable,
+    CallTooSlow,
+    CloudError,
+    GatewayUnreachable,
+    Internal,
+    PlaintextRefused,
+    PortInUse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,6 +81,31 @@ def check_listen(host: str, allow_plaintext: bool) -> None:
     """Raises: PlaintextRefused when plaintext would leave this machine and nobody allowed it."""
     if not allow_plaintext and not is_loopback(host):
         raise PlaintextRefused(host=host)
+
+
+def listen(server: grpc.aio.Server, host: str, port: int, flag: str) -> int:
+    """The port that the server will listen on (`port` 0: any). Raises: PortInUse, AddressUnusable."""
+    check_port(host, port, flag)
+    try:
+        return server.add_insecure_port(address(host, port))
+    except RuntimeError as error:  # somebody was faster than we
+        raise PortInUse(port=port, host=host, flag=flag) from error
+
+
+def check_port(host: str, port: int, flag: str) -> None:
+    """Whether a server could listen there; gRPC would not say why it cannot, and print lines of its own.
+
+    `flag`: what a person changes. Raises: PortInUse, AddressUnusable.
+    """
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(port=port, host=host, flag=flag) from error
+        raise AddressUnusable(host=host, port=port, reason=error.strerror or error) from error
 
 
 def address(host: str, port: int) -> str:

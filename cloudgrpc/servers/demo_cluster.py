@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from cloudgrpc import __version__
+from cloudgrpc import __version__, rpc
 from cloudgrpc.config import Cluster, Gateway, Upkeep
-from cloudgrpc.errors import CallTooSlow, ChildFailed, Exit, PortInUse, UsageWrong
+from cloudgrpc.errors import CallTooSlow, ChildFailed, Exit, UsageWrong
 from cloudgrpc.servers.children import Child, typed_command
 from cloudgrpc.servers.secrets_store import shared_secret
 
@@ -178,19 +178,10 @@ def _plan(config: Config, args: argparse.Namespace, folder: Path) -> Plan:
     ]:
         if not 1 <= port <= 65535:
             raise UsageWrong(reason=f"{flag}: the port of {name} would be {port}")
-        _check_free(port, flag)
+        rpc.check_port(HOST, port, flag)
     if len({gateway_port, *ports.values()}) <= len(ports):
         raise UsageWrong(reason="--gateway-port and the ports of the nodes overlap")
     return Plan(folder, gateway_port, ports)
-
-
-def _check_free(port: int, flag: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise PortInUse(port=port, host=HOST, flag=flag) from error
 
 
 def _free_port() -> int:

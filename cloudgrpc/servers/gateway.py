@@ -23,7 +23,7 @@ from cloudgrpc.actions.uploads import Uploads
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import MIB
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import FolderInUse, LocalFile, PortInUse
+from cloudgrpc.errors import FolderInUse, LocalFile
 from cloudgrpc.meta import db, nodes, schema
 from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.pb import cloud_storage_pb2_grpc as services
@@ -70,7 +70,7 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
         secret = shared_secret(config, ("cluster", "secret"))
         house = build(config, database, secret, await database.run(schema.cluster_id))
         server = build_server(house, config, secret)
-        port = _listen(server, config)
+        port = rpc.listen(server, config.gateway.host, config.gateway.port, "--port")
         await server.start()
         _announce(config, port, await database.read(nodes.pool_capacity))
         work = [house.upkeep.run(), *([parent_gone(stop)] if exit_with_parent else [])]
@@ -139,14 +139,6 @@ def _data_folder(config: Config) -> Iterator[None]:
         except BlockingIOError as error:
             raise FolderInUse(folder=folder) from error
         yield
-
-
-def _listen(server: grpc.aio.Server, config: Config) -> int:
-    host, port = config.gateway.host, config.gateway.port
-    try:
-        return server.add_insecure_port(rpc.address(host, port))
-    except RuntimeError as error:  # all that gRPC says is that it could not
-        raise PortInUse(port=port, host=host, flag="--port") from error
 
 
 def _announce(config: Config, port: int, pool: int) -> None:

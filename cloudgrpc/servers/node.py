@@ -16,7 +16,7 @@ from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import GIB, MIB
 from cloudgrpc.core.introductions import NODE_ID
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import PortInUse, UsageWrong
+from cloudgrpc.errors import UsageWrong
 from cloudgrpc.servers.membership import Membership, Place
 from cloudgrpc.servers.process import parent_gone, run_async, stop_event, until_stopped
 from cloudgrpc.servers.secrets_store import shared_secret
@@ -67,7 +67,7 @@ async def serve(
     try:
         door = NodeDoor(node_id)
         server = _build_server(store, door, secret, config.cluster.node_timeout_s)
-        port = _listen(server, host, port)
+        port = rpc.listen(server, host, port, "the PORT in: cloudgrpc node ID PORT CAPACITY_GB")
         await server.start()
         gateway = rpc.address(config.gateway.host, config.gateway.port)
         _announce(store, rpc.address(host, port), gateway)
@@ -100,14 +100,6 @@ def _build_server(store: DiskStore, door: NodeDoor, secret: str, timeout_s: floa
     server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
     add_node_disk(NodeDisk(store, lambda host, port: RemoteStore("", host, port, secret, timeout_s)), server)
     return server
-
-
-def _listen(server: grpc.aio.Server, host: str, port: int) -> int:
-    try:
-        bound = server.add_insecure_port(rpc.address(host, port))
-    except RuntimeError as error:  # all that gRPC says is that it could not
-        raise PortInUse(port=port, host=host, flag="another PORT") from error
-    return bound
 
 
 def _announce(store: DiskStore, address: str, gateway: str) -> None:

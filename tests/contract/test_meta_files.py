@@ -36,6 +36,10 @@ def whole(database: Meta, person: Caller, folder_id: str = "", *, with_trash: bo
     return database.read(files.page, person.account_id, folder_id, with_trash=with_trash, after=None, limit=1000)
 
 
+def trashed() -> list[str]:
+    return [entry.entry_id for entry in Entry.select().where(Entry.trashed_at.is_null(False))]
+
+
 # Lists
 
 
@@ -78,6 +82,24 @@ def test_the_pages_of_any_size_put_together_are_the_whole_list(
     for kind in ("folder", "file"):
         names = [one.name for this, one in listed if this == kind]
         assert names == sorted(names)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_entries_of_one_name_are_each_listed_once_when_a_page_ends_among_them(
+    database: Meta, alice: Caller, kind: str
+) -> None:
+    made = set()
+    for _ in range(5):
+        made.add(database.put(alice, "same") if kind == "file" else make_folder(database, alice, "same"))
+        database.run(files.trash, alice.account_id, max(made - set(database.run(trashed))))
+    listed: list[str] = []
+    after = None
+    for _ in range(3):
+        page = database.read(files.page, alice.account_id, "", with_trash=True, after=after, limit=2)
+        listed += [file.file_id for file in page.files] + [folder.folder_id for folder in page.folders]
+        after = page.last
+    assert after is None
+    assert listed == sorted(made)
 
 
 def test_a_list_whose_next_page_begins_at_a_deleted_name_goes_on_behind_it(database: Meta, alice: Caller) -> None:

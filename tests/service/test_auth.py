@@ -55,8 +55,10 @@ _numbers = itertools.count(1)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One node, with room for as many accounts as these tests want."""
     cluster = Cluster(tmp_path_factory.mktemp("auth"), nodes=1, capacity_gb=500)
-    yield cluster.start()
-    cluster.close()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
 
 
 @pytest.fixture

@@ -41,17 +41,21 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("files"), nodes=2, capacity_gb=200)
-    yield cluster.start()
-    cluster.close()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
 
 
 @pytest.fixture(scope="module")
 def postgres_cluster(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[Cluster]:
     database = postgres.fresh_database()
     cluster = Cluster(tmp_path_factory.mktemp("files-postgres"), nodes=2, capacity_gb=200, database=database)
-    yield cluster.start()
-    cluster.close()
-    postgres.drop(database)
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
+        postgres.drop(database)
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +63,10 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that ends silent transfers and collects what nobody needs, both within seconds."""
     quick = {"drive_silence_s": SILENCE_S, "drive_upload_lease_s": 2, "upkeep_grace_s": 2.1, "upkeep_inventory_s": 0.3}
     cluster = Cluster(tmp_path_factory.mktemp("impatient"), nodes=2, capacity_gb=200, **quick)
-    yield cluster.start()
-    cluster.close()
+    try:
+        yield cluster.start()
+    finally:
+        cluster.close()
 
 
 @pytest.fixture
