@@ -1,0 +1,166 @@
+"""The statements of every upload, in the order of their use; what they mean together is told in `uploads`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import Case, Value, fn
+
+from cloudgrpc.meta.db import locked
+from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Receipt, Upload, UploadChunk, Version
+from cloudgrpc.meta.prepared import Prepared, blank
+
+EARLIER = Prepared(
+    lambda: locked(
+        Upload.select(
+            Upload.upload_id,
+            Upload.state,
+            Upload.name,
+            Upload.size_bytes,
+            Upload.parent_id,
+            Upload.entry_id,
+            Upload.chunks_stored,
+            Upload.digest,
+        ).where((Upload.account == blank("account_id")) & (Upload.request_id == blank("request_id")))
+    )
+)
+RESERVE = Prepared(
+    lambda: Account.update(reserved_bytes=Account.reserved_bytes + blank("size_bytes")).where(
+        (Account.account_id == blank("account_id"))
+        & (Account.quota_bytes - Account.used_bytes - Account.reserved_bytes >= blank("size_bytes"))
+    )
+)
+OPEN = Prepared(
+    lambda: Upload.insert(
+        upload_id=blank("upload_id"),
+        account=blank("account_id"),
+        parent_id=blank("parent_id"),
+        name=blank("name"),
+        mime_type=blank("mime_type"),
+        size_bytes=blank("size_bytes"),
+        request_id=blank("request_id"),
+        state="open",
+        lease_until_at=blank("lease_until_at"),
+        created_at=blank("created_at"),
+    )
+)
+PLAN = Prepared(
+    lambda: UploadChunk.insert(
+        chunk_id=blank("chunk_id"), upload=blank("upload_id"), position=blank("position"), length=None, checksum=""
+    )
+)
+RENEW = Prepared(
+    lambda: Upload.update(lease_until_at=blank("lease_until_at")).where(
+        (Upload.upload_id == blank("upload_id")) & (Upload.state == "open") & (Upload.lease_until_at > blank("now"))
+    )
+)
+FILL = Prepared(
+    lambda: UploadChunk.update(length=blank("length"), checksum=blank("checksum")).where(
+        (UploadChunk.chunk_id == blank("chunk_id")) & (UploadChunk.upload == blank("upload_id"))
+    )
+)
+RECEIPT = Prepared(lambda: Receipt.insert(chunk=blank("chunk_id"), node_id=blank("node_id")))
+TO_COMMIT = Prepared(
+    lambda: locked(
+        Upload.select(
+            Upload.upload_id, Upload.account, Upload.parent_id, Upload.name, Upload.mime_type, Upload.size_bytes
+        ).where(
+            (Upload.upload_id == blank("upload_id")) & (Upload.state == "open") & (Upload.lease_until_at > blank("now"))
+        )
+    )
+)
+LIVE_FOLDER = Prepared(
+    lambda: locked(
+        Entry.select(Entry.entry_id).where((Entry.entry_id == blank("entry_id")) & Entry.trashed_at.is_null())
+    )
+)
+
+
+def _receipts_of_chunk() -> Any:
+    return Receipt.select(fn.COUNT(Receipt.node_id)).where(Receipt.chunk == UploadChunk.chunk_id)
+
+
+WHOLE = Prepared(
+    lambda: UploadChunk.select(
+        fn.COUNT(UploadChunk.chunk_id),
+        fn.COALESCE(fn.SUM(UploadChunk.length), 0),
+        fn.COALESCE(fn.MAX(UploadChunk.position), -1),
+        fn.COALESCE(fn.SUM(Case(None, [(_receipts_of_chunk() < blank("quorum"), 1)], 0)), 0),
+    ).where(UploadChunk.upload == blank("upload_id"))
+)
+NEW_FILE = Prepared(
+    lambda: Entry.insert(
+        entry_id=blank("entry_id"),
+        account=blank("account_id"),
+        parent=blank("parent_id"),
+        kind="file",
+        name=blank("name"),
+        name_key=blank("name_key"),
+        version_id=blank("version_id"),
+        created_at=blank("now"),
+        modified_at=blank("now"),
+    )
+)
+NEXT_NUMBER = Prepared(
+    lambda: Version.select(fn.COALESCE(fn.MAX(Version.number), 0) + 1).where(Version.entry == blank("entry_id"))
+)
+NEWEST = Prepared(
+    lambda: Entry.update(version_id=blank("version_id"), modified_at=blank("now")).where(
+        Entry.entry_id == blank("entry_id")
+    )
+)
+NEW_VERSION = Prepared(
+    lambda: Version.insert(
+        version_id=blank("version_id"),
+        entry=blank("entry_id"),
+        number=blank("number"),
+        size_bytes=blank("size_bytes"),
+        digest=blank("digest"),
+        mime_type=blank("mime_type"),
+        created_at=blank("now"),
+    )
+)
+ADOPT_CHUNKS = Prepared(
+    lambda: Chunk.insert_from(
+        UploadChunk.select(
+            UploadChunk.chunk_id,
+            fn.COALESCE(UploadChunk.length, 0),
+            UploadChunk.checksum,
+            _bigint("now"),
+            _bigint("unreferenced_at"),
+        ).where(UploadChunk.upload == blank("upload_id")),
+        [Chunk.chunk_id, Chunk.length, Chunk.checksum, Chunk.created_at, Chunk.unreferenced_at],
+    )
+)
+ADOPT_COPIES = Prepared(
+    lambda: Copy.insert_from(
+        Receipt.select(Receipt.chunk, Receipt.node_id, Value("good"), _bigint("now"))
+        .join(UploadChunk)
+        .where(UploadChunk.upload == blank("upload_id")),
+        [Copy.chunk, Copy.node, Copy.state, Copy.created_at],
+    )
+)
+ADOPT_EXTENTS = Prepared(
+    lambda: Extent.insert_from(
+        UploadChunk.select(blank("version_id"), UploadChunk.position, UploadChunk.chunk_id, UploadChunk.length).where(
+            UploadChunk.upload == blank("upload_id")
+        ),
+        [Extent.version, Extent.position, Extent.chunk, Extent.length],
+    )
+)
+FORGET_CHUNKS = Prepared(lambda: UploadChunk.delete().where(UploadChunk.upload == blank("upload_id")))
+CHARGE = Prepared(
+    lambda: Account.update(
+        used_bytes=Account.used_bytes + blank("size_bytes"), reserved_bytes=Account.reserved_bytes - blank("size_bytes")
+    ).where(Account.account_id == blank("account_id"))
+)
+COMMITTED = Prepared(
+    lambda: Upload.update(
+        state="committed", entry_id=blank("entry_id"), chunks_stored=blank("chunks_stored"), digest=blank("digest")
+    ).where(Upload.upload_id == blank("upload_id"))
+)
+
+
+def _bigint(name: str) -> Any:
+    """PostgreSQL takes a selected parameter for text unless it is told its type."""
+    return blank(name).cast("BIGINT")
