@@ -91,17 +91,17 @@ class Meta:
 
     def prove(self, email: str, peer: str = "peer") -> str:
         """A verified address; returns the proof's digest."""
-        proof = new_id()
-        self.run(accounts.remember_code, email, "code")
-        self.run(accounts.judge_code, email, "code", proof, peer)
-        return proof
+        return self.run(_prove, email, peer)
 
-    def enroll(self, quota: int = GB, email: str = "") -> Caller:
-        """A person with `quota` bytes."""
-        address = email or f"person{next(NUMBERS)}@example.org"
-        self.add_node("pool", capacity=1 << 60)
-        promise = Promise(quota, 1, 1.0)
-        return self.run(accounts.enroll, address, "A Person", self.prove(address), session(), promise)
+    def enroll(self, quota: int = GB) -> Caller:
+        """A person with `quota` bytes, and a node to keep them."""
+
+        def work() -> Caller:
+            nodes.register(introduction("pool", capacity=1 << 60))
+            address = f"person{next(NUMBERS)}@example.org"
+            return accounts.enroll(address, "A Person", _prove(address, "peer"), session(), Promise(quota, 1, 1.0))
+
+        return self.run(work)
 
     def used(self, account_id: str) -> tuple[int, int]:
         """Bytes used and reserved, as the account says."""
@@ -127,26 +127,25 @@ class Meta:
 
     def begin(self, person: Caller, name: str, size: int, **wish: Any) -> str:
         """An open upload without planned chunks; returns its id."""
-        upload_id = new_id()
-        assert self.run(uploads.begin, upload_id, wish_for(person, name, size, **wish), [], HOUR) is None
-        return upload_id
+        return self.run(_begin, wish_for(person, name, size, **wish))
 
     def send(self, upload_id: str, position: int, length: int, on: Iterable[str] = ("pool",)) -> str:
         """A chunk of the upload stored on nodes; returns its id."""
-        chunk_id = new_id()
-        self.run(plan, upload_id, Planned(position, chunk_id))
-        self.run(uploads.receive, upload_id, Stored(chunk_id, length, f"sum-{chunk_id}", tuple(on)), [], HOUR)
-        return chunk_id
+        return self.run(_send, upload_id, position, length, tuple(on))
 
     def commit(self, upload_id: str, quorum: int = 1) -> Answer:
         return self.run(uploads.commit, upload_id, "blake3:00", quorum)
 
     def put(self, person: Caller, name: str, *lengths: int, on: Iterable[str] = ("pool",), parent_id: str = "") -> str:
         """A file of chunks of these lengths on these nodes; returns its id."""
-        upload_id = self.begin(person, name, sum(lengths), parent_id=parent_id)
-        for position, length in enumerate(lengths):
-            self.send(upload_id, position, length, on)
-        return self.commit(upload_id).file_id
+
+        def work() -> str:
+            upload_id = _begin(wish_for(person, name, sum(lengths), parent_id=parent_id))
+            for position, length in enumerate(lengths):
+                _send(upload_id, position, length, tuple(on))
+            return uploads.commit(upload_id, "blake3:00", 1).file_id
+
+        return self.run(work)
 
     def chunks_of(self, file_id: str) -> list[str]:
         """Of all its versions."""
@@ -211,6 +210,26 @@ def opened(settings: config.Database, folder: Path) -> Iterator[Meta]:
         yield meta
     finally:
         meta.close()
+
+
+def _prove(email: str, peer: str) -> str:
+    proof = new_id()
+    accounts.remember_code(email, "code")
+    accounts.judge_code(email, "code", proof, peer)
+    return proof
+
+
+def _begin(wish: Wish) -> str:
+    upload_id = new_id()
+    assert uploads.begin(upload_id, wish, [], HOUR) is None
+    return upload_id
+
+
+def _send(upload_id: str, position: int, length: int, on: tuple[str, ...]) -> str:
+    chunk_id = new_id()
+    plan(upload_id, Planned(position, chunk_id))
+    uploads.receive(upload_id, Stored(chunk_id, length, f"sum-{chunk_id}", on), [], HOUR)
+    return chunk_id
 
 
 def _once_all_are_there(work: Callable[[], Any], start: threading.Barrier | None) -> Callable[[], Any]:

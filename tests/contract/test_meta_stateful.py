@@ -180,6 +180,6 @@ def test_the_books_balance_whatever_is_uploaded_deleted_lost_and_collected(
     database: Meta, pytestconfig: pytest.Config
 ) -> None:
     is_long = pytestconfig.getoption("--soak")
-    runs = settings(max_examples=100 if is_long else 8, stateful_step_count=60 if is_long else 20, deadline=None)
+    runs = settings(max_examples=100 if is_long else 6, stateful_step_count=60 if is_long else 20, deadline=None)
     machine = type("Drive", (Drive,), {"database": database})
     run_state_machine_as_test(machine, settings=runs)
