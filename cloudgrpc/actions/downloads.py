@@ -41,7 +41,7 @@ PATIENCE_S = 1.0  # with a reader that takes nothing, before others may have its
 class _Coming:
     """A chunk being fetched, and the room it takes."""
 
-    task: asyncio.Task[bytes]
+    task: asyncio.Task[bytes | memoryview]
     slot: Slot
 
 
@@ -52,7 +52,7 @@ class _Place:
     position: int = 0
     offset: int = 0
 
-    def next_piece(self, chunk: bytes) -> memoryview:
+    def next_piece(self, chunk: bytes | memoryview) -> memoryview:
         piece = memoryview(chunk)[self.offset : self.offset + PIECE_BYTES]
         self.offset += len(piece)
         if self.offset == len(chunk):
@@ -102,7 +102,7 @@ class Downloads:
             writing.cancel()
             raise PeerSilent(seconds=self._silence_s)
 
-    async def _chunks(self, file: File, position: int) -> AsyncGenerator[bytes]:
+    async def _chunks(self, file: File, position: int) -> AsyncGenerator[bytes | memoryview]:
         """The file's chunks from `position` on, in order; each is let go when the next is asked for."""
         pieces = self._pieces(file, position)
         upcoming = await anext(pieces, None)
@@ -133,7 +133,7 @@ class Downloads:
                 yield piece
             position = page[-1].position + 1
 
-    async def _fetch(self, file: File, piece: Piece) -> bytes:
+    async def _fetch(self, file: File, piece: Piece) -> bytes | memoryview:
         held = await self._db.read(copies.holders_of, piece.chunk_id)
         view = await self._nodes.view()
         expected = {piece.chunk_id: piece.checksum}

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.replicated import ReplicatedStore
-from cloudgrpc.core.chunking import chunk_count, chunk_lengths
+from cloudgrpc.core.chunking import CHUNK_BYTES, chunk_count, chunk_lengths
 from cloudgrpc.errors import CloudError, DiskFull, PeerSilent, PoolFull, QuorumMissed, UploadSizeWrong
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.uploads import Answer, Planned, Stored, Wish
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cloudgrpc.config import Drive
     from cloudgrpc.meta.db import Database
 
-CHUNKS_AHEAD = 4  # of one upload, under way at once; their ids are planned before
+CHUNKS_AHEAD = 6  # of one upload, under way at once; their ids are planned before
 INLINE_BYTES = 64 << 10  # hashing less takes no longer than the hop to another thread
 
 
@@ -40,7 +40,7 @@ class Uploads:
         self.budget = budget
         self._settings = settings
 
-    async def upload(self, wish: Wish, read: Callable[[], Awaitable[bytes]]) -> Answer:
+    async def upload(self, wish: Wish, read: Callable[[], Awaitable[memoryview]]) -> Answer:
         """Take in what `read` gives, as the newest version of `wish`.
 
         Raises: Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadSizeWrong, PeerSilent, NodesTooFew, PoolFull,
@@ -67,7 +67,7 @@ class Uploads:
 class Incoming:
     """Cuts the arriving bytes to the lengths asked for; who sends nothing for `silence_s` is dropped."""
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]], announced: int, silence_s: float) -> None:
+    def __init__(self, read: Callable[[], Awaitable[memoryview]], announced: int, silence_s: float) -> None:
         self._read = read
         self._announced = announced
         self._silence_s = silence_s
@@ -99,7 +99,7 @@ class Incoming:
         except TimeoutError as error:
             raise PeerSilent(seconds=self._silence_s) from error
         self._received += len(data)
-        return memoryview(data)
+        return data
 
 
 class _Taking:
@@ -142,18 +142,23 @@ class _Taking:
         return await asyncio.to_thread(self._digest, planned.chunk_id, parts)
 
     def _digest(self, chunk_id: str, parts: list[memoryview]) -> Chunk:
-        data = b"".join(parts)
-        self._content.update(data)
-        return Chunk(chunk_id, data, blake3(data).hexdigest())
+        checksum = blake3()
+        for part in parts:
+            checksum.update(part)
+            if self._size > CHUNK_BYTES:
+                self._content.update(part)
+        if self._size <= CHUNK_BYTES:  # the chunk is the whole content
+            self._content = checksum
+        return Chunk.of_parts(chunk_id, parts, checksum.hexdigest())
 
     async def _send(self, chunk: Chunk, slot: Slot) -> None:
         try:
             names = await self._store(chunk)
-            length = len(chunk.data)
+            stored = Stored(chunk.chunk_id, len(chunk.data), chunk.checksum, names)
         finally:
+            del chunk  # its bytes must be gone when others take their room
             slot.release()
         upcoming = [_plan(position) for position in (next(self._to_plan, None),) if position is not None]
-        stored = Stored(chunk.chunk_id, length, chunk.checksum, names)
         await self._home.db.run(uploads.receive, self._upload_id, stored, upcoming, self._home.lease_us)
         for one in upcoming:
             self._planned.put_nowait(one)

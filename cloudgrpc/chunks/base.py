@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from blake3 import blake3
 
+from cloudgrpc import wire
 from cloudgrpc.errors import InvalidField
 
 if TYPE_CHECKING:
@@ -25,10 +26,16 @@ class Chunk:
     """Bytes with the random id they are kept under and their BLAKE3 checksum in hex."""
 
     chunk_id: str
-    data: bytes
+    data: bytes | memoryview
     checksum: str
-    # The message that carries this chunk to a node, made by the first remote store and shared by all replicas.
+    # The message that carries this chunk to a node, which `data` is then a view of; shared by all replicas.
     wire: bytes | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of_parts(cls, chunk_id: str, parts: Sequence[bytes | memoryview], checksum: str) -> Chunk:
+        """A chunk about to travel: its parts are copied once, into the message."""
+        packed, data = wire.pack_store_request(chunk_id, parts, checksum)
+        return cls(chunk_id, data, checksum, packed)
 
 
 class ChunkStore(Protocol):
@@ -83,6 +90,6 @@ def check_chunk(chunk: Chunk) -> None:
         raise InvalidField(field="checksum", reason="must be 64 hexadecimal digits")
 
 
-def checksum_of(data: bytes) -> str:
+def checksum_of(data: bytes | memoryview) -> str:
     """BLAKE3 in hex. Lets other threads run meanwhile."""
     return blake3(data).hexdigest()

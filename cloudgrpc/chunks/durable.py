@@ -27,7 +27,7 @@ class Os:
         """A descriptor of a new file that nobody else may read; it must not exist."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def write(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+    def write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write the pieces one after the other, without joining them first."""
         left = [memoryview(piece) for piece in pieces if piece]
         while left:
@@ -88,7 +88,7 @@ class Os:
         return volume.f_bavail * volume.f_frsize
 
 
-def write_durably(disk: Os, aside: Path, target: Path, pieces: Sequence[bytes]) -> None:
+def write_durably(disk: Os, aside: Path, target: Path, pieces: Sequence[bytes | memoryview]) -> None:
     """Make `target` hold the pieces, whole or not at all, whenever the power fails.
 
     Raises: OSError; then neither `aside` nor a new `target` is left.
@@ -107,7 +107,7 @@ def write_durably(disk: Os, aside: Path, target: Path, pieces: Sequence[bytes]) 
         raise
 
 
-def _write_flushed(disk: Os, path: Path, pieces: Sequence[bytes]) -> None:
+def _write_flushed(disk: Os, path: Path, pieces: Sequence[bytes | memoryview]) -> None:
     descriptor = disk.create(path)
     try:
         disk.write(descriptor, pieces)

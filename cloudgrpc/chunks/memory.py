@@ -22,7 +22,7 @@ class MemoryStore:
         check_chunk(chunk)
         if checksum_of(chunk.data) != chunk.checksum:
             raise ChunkRefused(chunk_id=chunk.chunk_id)
-        self.chunks[chunk.chunk_id] = chunk
+        self.chunks[chunk.chunk_id] = Chunk(chunk.chunk_id, bytes(chunk.data), chunk.checksum)
         return (self.name,)
 
     async def get(self, chunk_id: str) -> Chunk:

@@ -19,6 +19,7 @@ import msgspec
 
 from cloudgrpc import rpc
 from cloudgrpc.errors import LocalFile, SessionEnded
+from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
 
 if TYPE_CHECKING:
@@ -52,6 +53,13 @@ class Gateway:
         self._channel = grpc.insecure_channel(address, options=options)
         self.auth = stubs.AuthServiceStub(self._channel)
         self.files = stubs.FileServiceStub(self._channel)
+        # The two that carry files, with messages as they are on the wire: see `wire`.
+        self.upload: grpc.StreamUnaryMultiCallable[bytes, pb.UploadFileResponse] = self._channel.stream_unary(
+            "/cloudstorage.FileService/UploadFile", response_deserializer=pb.UploadFileResponse.FromString
+        )
+        self.download: grpc.UnaryStreamMultiCallable[pb.DownloadFileRequest, bytes] = self._channel.unary_stream(
+            "/cloudstorage.FileService/DownloadFile", request_serializer=pb.DownloadFileRequest.SerializeToString
+        )
         self.storage = stubs.StorageServiceStub(self._channel)
 
     def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Reply], request: Request) -> Reply:

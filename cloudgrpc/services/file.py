@@ -7,9 +7,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from cloudgrpc import rpc
-from cloudgrpc.chunks.wire import pack_download_piece
 from cloudgrpc.core import paths
 from cloudgrpc.core.units import rfc3339
 from cloudgrpc.errors import InvalidField, ListTooLong, Missing, PeerSilent
@@ -17,6 +17,7 @@ from cloudgrpc.meta.files import File, Folder
 from cloudgrpc.meta.uploads import Wish
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
+from cloudgrpc.wire import pack_data, split_data
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +48,9 @@ class FileService(FileServiceServicer):
         self._downloads = downloads
         self._silence_s = settings.silence_s
 
-    async def UploadFile(self, stream: AsyncIterator[pb.UploadFileRequest], _context: Context) -> pb.UploadFileResponse:
+    async def UploadFile(  # type: ignore[override]  # the messages as they are on the wire, see add_file_service
+        self, stream: AsyncIterator[bytes], _context: Context
+    ) -> pb.UploadFileResponse:
         messages = _Messages(stream, self._silence_s)
         metadata = await messages.metadata()
         caller = await self._accounts.caller(metadata.session_token)
@@ -66,7 +69,7 @@ class FileService(FileServiceServicer):
         caller = await self._accounts.caller(request.session_token)
         file = await self._downloads.open(caller.account_id, _file_id(request.file_id))
         await context.write(pb.DownloadFileResponse(file_info=_info(file)).SerializeToString())
-        await self._downloads.send(file, lambda piece: context.write(pack_download_piece(piece)))
+        await self._downloads.send(file, lambda piece: context.write(pack_data(piece)))
 
     async def ListFiles(self, request: pb.ListFilesRequest, _context: Context) -> pb.ListFilesResponse:
         caller = await self._accounts.caller(request.session_token)
@@ -114,40 +117,57 @@ class FileService(FileServiceServicer):
 
 
 class _Messages:
-    """An upload's messages: metadata once, then bytes."""
+    """An upload's messages, as they came: metadata once, then bytes."""
 
-    def __init__(self, stream: AsyncIterator[pb.UploadFileRequest], silence_s: float) -> None:
+    def __init__(self, stream: AsyncIterator[bytes], silence_s: float) -> None:
         self._stream = stream
         self._silence_s = silence_s
 
     async def metadata(self) -> pb.FileMetadata:
         try:
             async with asyncio.timeout(self._silence_s):
-                first = await anext(self._stream, None)
+                packed = await anext(self._stream, b"")
         except TimeoutError as error:
             raise PeerSilent(seconds=self._silence_s) from error
-        if first is None or first.WhichOneof("data") != "metadata":
+        first = _parse(packed)
+        if first.WhichOneof("data") != "metadata":
             raise InvalidField(field="metadata", reason="must come first")
         return first.metadata
 
-    async def data(self) -> bytes:
-        """The next bytes; b"" at the end of the stream. Messages without any are passed over."""
-        async for message in self._stream:
-            if message.WhichOneof("data") == "metadata":
-                raise InvalidField(field="metadata", reason="must come only once")
-            if message.chunk_data:
-                return message.chunk_data
+    async def data(self) -> memoryview:
+        """The next bytes, none at the end of the stream. Messages without any are passed over."""
+        async for packed in self._stream:
+            data, rest = split_data(packed)
+            if rest:  # not simply bytes: protobuf knows what it means
+                message = _parse(packed)
+                if message.WhichOneof("data") == "metadata":
+                    raise InvalidField(field="metadata", reason="must come only once")
+                data = memoryview(message.chunk_data)
+            if data:
+                return data
         # gRPC ends a stream that broke like one that is complete, and cancels us a moment later.
         await asyncio.sleep(BREAK_S)
-        return b""
+        return memoryview(b"")
+
+
+def _parse(packed: bytes) -> pb.UploadFileRequest:
+    try:
+        return pb.UploadFileRequest.FromString(packed)
+    except DecodeError as error:
+        raise InvalidField(field="message", reason="is no UploadFileRequest") from error
 
 
 def add_file_service(service: FileService, server: grpc.aio.Server) -> None:
-    """DownloadFile answers in messages that are packed already."""
-    download: Any = grpc.unary_stream_rpc_method_handler(service.DownloadFile, pb.DownloadFileRequest.FromString)
+    """UploadFile takes, and DownloadFile gives, messages as they are on the wire: see `wire`."""
+    handlers: dict[str, Any] = {
+        "UploadFile": grpc.stream_unary_rpc_method_handler(
+            service.UploadFile, None, pb.UploadFileResponse.SerializeToString
+        ),
+        "DownloadFile": grpc.unary_stream_rpc_method_handler(service.DownloadFile, pb.DownloadFileRequest.FromString),
+    }
     add_FileServiceServicer_to_server(service, server)
     # Of two handlers of one method the one registered later counts.
-    server.add_registered_method_handlers("cloudstorage.FileService", {"DownloadFile": download})
+    server.add_registered_method_handlers("cloudstorage.FileService", handlers)
 
 
 def _file_id(told: str) -> str:

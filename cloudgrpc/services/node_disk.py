@@ -10,10 +10,10 @@ import grpc
 
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.remote import NODE_KEY
-from cloudgrpc.chunks.wire import pack_retrieve_response
 from cloudgrpc.errors import NodeUnavailable
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceServicer, add_NodeServiceServicer_to_server
+from cloudgrpc.wire import pack_retrieve_response, split_data
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,8 +36,9 @@ class NodeDiskService(NodeServiceServicer):
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> NoReturn:
         raise NotImplementedError  # the gateway's half
 
-    async def StoreChunk(self, request: pb.StoreChunkRequest, context: Context) -> pb.StoreChunkResponse:
-        await self._disk.store.put(Chunk(request.chunk_id, request.chunk_data, request.checksum))
+    async def StoreChunk(self, request: Any, context: Context) -> pb.StoreChunkResponse:
+        """`request`: a Chunk, which `add_node_disk` has taken from the message without a copy."""
+        await self._disk.store.put(request)
         return pb.StoreChunkResponse(success=True)
 
     async def RetrieveChunk(self, request: pb.RetrieveChunkRequest, context: Context) -> Any:
@@ -98,12 +99,27 @@ class NodeDoor(grpc.aio.ServerInterceptor):
 
 def add_node_disk(disk: NodeDisk, server: grpc.aio.Server) -> None:
     service = NodeDiskService(disk)
-    retrieve = grpc.unary_unary_rpc_method_handler(
-        service.RetrieveChunk, pb.RetrieveChunkRequest.FromString, pack_retrieve_response
-    )
+    handlers: dict[str, Any] = {
+        "RetrieveChunk": grpc.unary_unary_rpc_method_handler(
+            service.RetrieveChunk, pb.RetrieveChunkRequest.FromString, _pack_chunk
+        ),
+        "StoreChunk": grpc.unary_unary_rpc_method_handler(
+            service.StoreChunk, _unpack_chunk, pb.StoreChunkResponse.SerializeToString
+        ),
+    }
     add_NodeServiceServicer_to_server(service, server)
     # Of two handlers of one method the one registered later counts.
-    server.add_registered_method_handlers(SERVICE, {"RetrieveChunk": retrieve})
+    server.add_registered_method_handlers(SERVICE, handlers)
+
+
+def _pack_chunk(chunk: Chunk) -> bytes:
+    return pack_retrieve_response(chunk.data, chunk.checksum)
+
+
+def _unpack_chunk(message: bytes) -> Chunk:
+    data, rest = split_data(message)
+    request = pb.StoreChunkRequest.FromString(rest)
+    return Chunk(request.chunk_id, request.chunk_data or data, request.checksum)
 
 
 def _refusing(error: NodeUnavailable) -> Handler:

