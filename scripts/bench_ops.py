@@ -2,8 +2,8 @@
 
 `upload` and `download` alternate with the roofline, round by round, and the ratio is the median of the rounds' ratios,
 so that a machine that is slow for a while is slow for both. Fairness: the roofline touches no file at all, while ours
-reads and writes real ones, hashes, and flushes chunks to the nodes' disk. Only the client's own disk is left out: its
-files lie in memory (/dev/shm) where there is room, since how fast a person's disk is says nothing about the product.
+reads and writes real ones, hashes, and flushes chunks to the nodes' disk. Only the client's own disk is left out: what
+it sends lies in memory (/dev/shm) where there is room, and what it has received and verified goes to /dev/null.
 
 Every row has freshly started processes. Memory is the peak of a process (VmHWM) over what it had when it had just
 started.
@@ -130,13 +130,10 @@ class Bench:
         return row
 
     def download(self, size: int, rounds: int) -> Row:
-        target = self._files / "back"
-
         def ours() -> Sample:
-            sample, (answer,) = self._clients([["download", self._file_id, target]])
+            sample, (answer,) = self._clients([["download", self._file_id]])
             if answer["size"] != size:
                 raise RuntimeError(f"{answer['size']} of {size} bytes came back")
-            target.unlink()
             return sample
 
         return self._in_turns("download", size, rounds, 1, ours)

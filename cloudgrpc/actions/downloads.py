@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.files import File, Piece
 
 PIECES_PER_QUERY = 256  # 1 GiB of a file
-CHUNKS_AT_ONCE = 3  # of one download, where the budget has room for them
+CHUNKS_AT_ONCE = 5  # of one download, where the budget has room for them
 PATIENCE_S = 1.0  # with a reader that takes nothing, before others may have its room
 
 

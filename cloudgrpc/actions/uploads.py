@@ -54,6 +54,10 @@ class Uploads:
                 return earlier
             taking = _Taking(self, upload_id, wish, planned, Incoming(read, wish.size_bytes, self._settings.silence_s))
             digest = await taking.run()
+            if taking.only is not None:
+                return await self.db.run(
+                    uploads.receive_and_commit, upload_id, taking.only, self.lease_us, digest, taking.quorum
+                )
             return await self.db.run(uploads.commit, upload_id, digest, taking.quorum)
         except BaseException:
             await self.db.run(uploads.abandon, upload_id)
@@ -115,6 +119,7 @@ class _Taking:
         self._planned: asyncio.Queue[Planned] = asyncio.Queue()
         for one in planned:
             self._planned.put_nowait(one)
+        self.only: Stored | None = None  # the chunk of an upload that has no more, whose receipts commit writes down
         self.quorum = home.nodes.settings.write_quorum  # the least that any chunk needed when it was placed
 
     async def run(self) -> str:
@@ -158,6 +163,9 @@ class _Taking:
         finally:
             del chunk  # its bytes must be gone when others take their room
             slot.release()
+        if self._size <= CHUNK_BYTES:
+            self.only = stored
+            return
         upcoming = [_plan(position) for position in (next(self._to_plan, None),) if position is not None]
         await self._home.db.run(uploads.receive, self._upload_id, stored, upcoming, self._home.lease_us)
         for one in upcoming:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
 
 # No room, or no room for this user: the disk is full, not broken.
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+# Larger files pass by the kernel's file cache, as what is stored is mostly stored, and seldom read twice in a row.
+# Measured on a virtual machine, in CPU-seconds a GiB: writing 0.4 (into the cache 0.5 to 3.7), reading 0.25 (1.5).
+DIRECT_FROM = 256 << 10
+DIRECT_MOST = 5 << 20
+BLOCK = 4096
 
 
 class Os:
@@ -28,14 +36,12 @@ class Os:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write the pieces one after the other, without joining them first."""
-        left = [memoryview(piece) for piece in pieces if piece]
-        while left:
-            written = os.writev(descriptor, left)
-            while left and written >= len(left[0]):
-                written -= len(left.pop(0))
-            if written:
-                left[0] = left[0][written:]
+        """Write the pieces one after the other into the new file."""
+        length = sum(map(len, pieces))
+        if DIRECT_FROM <= length <= DIRECT_MOST and _turn_direct(descriptor):
+            _write_directly(descriptor, pieces, length)
+        else:
+            _write_all(descriptor, [memoryview(piece) for piece in pieces if piece])
 
     def fdatasync(self, descriptor: int) -> None:
         """Wait until the file's bytes and its length are on the disk."""
@@ -43,15 +49,6 @@ class Os:
             _full_sync(descriptor)
         else:
             os.fdatasync(descriptor)
-
-    def let_go(self, descriptor: int) -> None:
-        """Tell the kernel that nobody will soon read what was flushed: what is stored is mostly stored, not read.
-
-        Measured: with the file cache growing into memory that a virtual machine had not used yet, writing cost 3.3
-        CPU-seconds a GiB; with the pages given back and used again 0.5.
-        """
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def close(self, descriptor: int) -> None:
         os.close(descriptor)
@@ -80,6 +77,8 @@ class Os:
         """The file's first `head_bytes` and the rest, apart, so that the rest need not be copied to be cut off."""
         with path.open("rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size
+            if DIRECT_FROM <= length <= DIRECT_MOST and _turn_direct(file.fileno()):
+                return _read_directly(file.fileno(), head_bytes)
             return _read_exactly(file.fileno(), head_bytes), _read_exactly(file.fileno(), max(length - head_bytes, 0))
 
     def free_bytes(self, folder: Path) -> int:
@@ -112,7 +111,6 @@ def _write_flushed(disk: Os, path: Path, pieces: Sequence[bytes | memoryview]) -
     try:
         disk.write(descriptor, pieces)
         disk.fdatasync(descriptor)
-        disk.let_go(descriptor)
     finally:
         disk.close(descriptor)
 
@@ -128,6 +126,58 @@ def _read_exactly(descriptor: int, length: int) -> bytes:
         pieces.append(data)
         missing -= len(data)
     return b"".join(pieces)
+
+
+def _turn_direct(descriptor: int) -> bool:
+    """Whether reads and writes will pass the kernel's file cache; not every file system can do without it."""
+    if not hasattr(os, "O_DIRECT"):
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_DIRECT)
+    except OSError:
+        return False
+    return True
+
+
+def _write_all(descriptor: int, left: list[memoryview]) -> None:
+    while left:
+        written = os.writev(descriptor, left)
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
+
+
+def _write_directly(descriptor: int, pieces: Sequence[bytes | memoryview], length: int) -> None:
+    """Whole blocks only, so the last is filled up, and what was filled in is cut off again."""
+    memory = memoryview(_aligned.memory)
+    at = 0
+    for piece in pieces:
+        memory[at : at + len(piece)] = piece
+        at += len(piece)
+    _write_all(descriptor, [memory[: -(-length // BLOCK) * BLOCK]])
+    os.ftruncate(descriptor, length)
+
+
+def _read_directly(descriptor: int, head_bytes: int) -> tuple[bytes, bytes]:
+    memory = memoryview(_aligned.memory)
+    length = 0
+    # Only at the file's end does a direct read give something that is no whole number of blocks.
+    while read := os.preadv(descriptor, [memory[length:]], length):
+        length += read
+        if length % BLOCK:
+            break
+    return bytes(memory[:head_bytes]), bytes(memory[head_bytes:length])
+
+
+class _Aligned(threading.local):
+    """Each thread's own memory for what passes by the file cache, which must begin at a page."""
+
+    def __init__(self) -> None:
+        self.memory = mmap.mmap(-1, DIRECT_MOST + BLOCK)
+
+
+_aligned = _Aligned()
 
 
 def _full_sync(descriptor: int) -> None:

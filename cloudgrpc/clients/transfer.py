@@ -148,7 +148,7 @@ class Transfers:
             info = pb.DownloadFileResponse.FromString(next(call, b"")).file_info
             path = destination(target, info.filename)
             with _aside(path) as file:
-                _receive(call, info, file, on_progress)
+                receive(call, info, file, on_progress)
         except grpc.RpcError as failure:
             raise self._session.gateway.error_of(failure) from failure
         finally:
@@ -273,7 +273,8 @@ def mime_type(name: str) -> str:
     return kind if kind and not packing else "application/octet-stream"
 
 
-def _receive(call: Iterator[bytes], info: pb.FileInfo, file: BufferedWriter, on_progress: OnProgress) -> None:
+def receive(call: Iterator[bytes], info: pb.FileInfo, file: BufferedWriter, on_progress: OnProgress) -> None:
+    """Write the content that follows `info` into `file`, verified as a whole at its end. Raises: ContentDiffers."""
     digest = blake3()
     received = 0
     try:

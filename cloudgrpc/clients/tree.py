@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.render import Meter
     from cloudgrpc.clients.session import Session
 
-WORKERS = 8
+WORKERS = 16
 # After these every further file would fail the same way, each after its own long wait.
 HOPELESS = (GatewayUnreachable, NotSignedIn)
 

@@ -147,6 +147,13 @@ def commit(upload_id: str, digest: str, quorum: int) -> Answer:
     return Answer(entry_id, chunks, digest)
 
 
+def receive_and_commit(upload_id: str, only: Stored, lease_us: int, digest: str, quorum: int) -> Answer:
+    """`receive` for an upload's only chunk and `commit`, in one transaction: most files are one chunk, and every
+    transaction waits for the disk. Raises what they raise."""
+    receive(upload_id, only, (), lease_us)
+    return commit(upload_id, digest, quorum)
+
+
 def abandon(upload_id: str) -> bool:
     """End an open upload: its reservation is free at once, its chunks become orphans. False: it was not open."""
     upload = locked(Upload.select().where((Upload.upload_id == upload_id) & (Upload.state == "open"))).first()
