@@ -28,6 +28,11 @@ def pack_store_request(chunk_id: str, parts: Sequence[Buffer], checksum: str) ->
     return packed, memoryview(packed)[start : start + length]
 
 
+def pack_store_requests(packed: Iterable[bytes]) -> bytes:
+    """StoreChunksRequest, of StoreChunkRequests that are packed already."""
+    return b"".join(part for one in packed for part in _field(1, one))
+
+
 def pack_retrieve_response(data: Buffer, checksum: str) -> bytes:
     """RetrieveChunkResponse with success = true."""
     return b"".join([_SUCCESS, *_field(2, data), *_field(16, checksum.encode())])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cloudgrpc.chunks.base import check_after, check_chunk
-from cloudgrpc.errors import ChunkCorrupt, DiskFailed, InvalidField, ListTooLong
+from cloudgrpc.errors import ChunkCorrupt, CloudError, DiskFailed, InvalidField, ListTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +42,17 @@ class NodeDisk:
     def __init__(self, store: DiskStore, reach: Callable[[str, int], Source]) -> None:
         self.store = store
         self._reach = reach
+
+    async def put_each(self, chunks: Sequence[Chunk]) -> list[CloudError | None]:
+        """Keep several chunks at once, each for itself; what became of each: None, or why it is not kept."""
+        return await asyncio.gather(*(self._put_one(chunk) for chunk in chunks))
+
+    async def _put_one(self, chunk: Chunk) -> CloudError | None:
+        try:
+            await self.store.put(chunk)
+        except CloudError as error:
+            return error
+        return None
 
     async def list_ids(self, node_id: str, page_size: int, page_token: str) -> IdPage:
         """`page_size` 0: all of them. Raises: InvalidField, ListTooLong."""

@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: 9d356fa3df722997d0e0a740675aaebb60c72ef480e1c8f6404afc0757327b7c
+# sha256 of the proto: 5bd6651daf3e2cbd782fca9153d3762589f158c360089596e9f4cbc11b59b8d2

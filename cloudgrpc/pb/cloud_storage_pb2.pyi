@@ -1713,6 +1713,74 @@ class ListChunksResponse(_message.Message):
 Global___ListChunksResponse: _TypeAlias = ListChunksResponse  # noqa: Y015
 
 @_typing.final
+class StoreChunksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreChunkRequest]: ...
+    def __init__(
+        self,
+        *,
+        chunks: _abc.Iterable[Global___StoreChunkRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreChunksRequest: _TypeAlias = StoreChunksRequest  # noqa: Y015
+
+@_typing.final
+class StoreChunksResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreOutcome]:
+        """one for each chunk, in their order"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        outcomes: _abc.Iterable[Global___StoreOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreChunksResponse: _TypeAlias = StoreChunksResponse  # noqa: Y015
+
+@_typing.final
+class StoreOutcome(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    error_code: _builtins.str
+    """as in "cloudgrpc-error"; empty: the chunk is on disk"""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        error_code: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_code", b"error_code", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreOutcome: _TypeAlias = StoreOutcome  # noqa: Y015
+
+@_typing.final
 class DeleteChunksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1128,6 +1128,11 @@ class NodeServiceStub:
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListChunksRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListChunksResponse.FromString,
                 _registered_method=True)
+        self.StoreChunks = channel.unary_unary(
+                '/cloudstorage.NodeService/StoreChunks',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StoreChunksRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StoreChunksResponse.FromString,
+                _registered_method=True)
         self.DeleteChunks = channel.unary_unary(
                 '/cloudstorage.NodeService/DeleteChunks',
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteChunksRequest.SerializeToString,
@@ -1181,6 +1186,13 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StoreChunks(self, request, context):
+        """Added, served by a node: keep several small chunks, each for itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteChunks(self, request, context):
         """Added, served by a node: delete many chunks; those that are not there count as deleted.
         """
@@ -1227,6 +1239,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.ListChunks,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListChunksRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListChunksResponse.SerializeToString,
+            ),
+            'StoreChunks': grpc.unary_unary_rpc_method_handler(
+                    servicer.StoreChunks,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StoreChunksRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StoreChunksResponse.SerializeToString,
             ),
             'DeleteChunks': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteChunks,
@@ -1401,6 +1418,33 @@ class NodeService:
             '/cloudstorage.NodeService/ListChunks',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListChunksRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StoreChunks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.NodeService/StoreChunks',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.StoreChunksRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.StoreChunksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -304,6 +304,8 @@ class NodeServiceStub:
     RetrieveChunk: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RetrieveChunkRequest, _cloud_storage_pb2.RetrieveChunkResponse]
     DeleteChunk: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.DeleteChunkRequest, _cloud_storage_pb2.DeleteChunkResponse]
     ListChunks: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListChunksRequest, _cloud_storage_pb2.ListChunksResponse]
+    StoreChunks: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.StoreChunksRequest, _cloud_storage_pb2.StoreChunksResponse]
+    """Added, served by a node: keep several small chunks, each for itself."""
     DeleteChunks: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.DeleteChunksRequest, _cloud_storage_pb2.DeleteChunksResponse]
     """Added, served by a node: delete many chunks; those that are not there count as deleted."""
     CopyChunk: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.CopyChunkRequest, _cloud_storage_pb2.CopyChunkResponse]
@@ -320,6 +322,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
     RetrieveChunk: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RetrieveChunkRequest, _cloud_storage_pb2.RetrieveChunkResponse]  # type: ignore[assignment]
     DeleteChunk: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.DeleteChunkRequest, _cloud_storage_pb2.DeleteChunkResponse]  # type: ignore[assignment]
     ListChunks: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListChunksRequest, _cloud_storage_pb2.ListChunksResponse]  # type: ignore[assignment]
+    StoreChunks: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.StoreChunksRequest, _cloud_storage_pb2.StoreChunksResponse]  # type: ignore[assignment]
+    """Added, served by a node: keep several small chunks, each for itself."""
     DeleteChunks: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.DeleteChunksRequest, _cloud_storage_pb2.DeleteChunksResponse]  # type: ignore[assignment]
     """Added, served by a node: delete many chunks; those that are not there count as deleted."""
     CopyChunk: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.CopyChunkRequest, _cloud_storage_pb2.CopyChunkResponse]  # type: ignore[assignment]
@@ -369,6 +373,14 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cloud_storage_pb2.ListChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.ListChunksResponse, _abc.Awaitable[_cloud_storage_pb2.ListChunksResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StoreChunks(
+        self,
+        request: _cloud_storage_pb2.StoreChunksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.StoreChunksResponse, _abc.Awaitable[_cloud_storage_pb2.StoreChunksResponse]]:
+        """Added, served by a node: keep several small chunks, each for itself."""
 
     @_abc_1.abstractmethod
     def DeleteChunks(

@@ -41,6 +41,16 @@ class NodeDiskService(NodeServiceServicer):
         await self._disk.store.put(request)
         return pb.StoreChunkResponse(success=True)
 
+    async def StoreChunks(self, request: pb.StoreChunksRequest, context: Context) -> pb.StoreChunksResponse:
+        failures = await self._disk.put_each(
+            [Chunk(one.chunk_id, one.chunk_data, one.checksum) for one in request.chunks]
+        )
+        outcomes = [
+            pb.StoreOutcome(error_code=failure.code, message=str(failure)) if failure else pb.StoreOutcome()
+            for failure in failures
+        ]
+        return pb.StoreChunksResponse(success=True, outcomes=outcomes)
+
     async def RetrieveChunk(self, request: pb.RetrieveChunkRequest, context: Context) -> Any:
         """A Chunk, which `add_node_disk` has packed into the response in one copy; protobuf makes three."""
         return await self._disk.store.get(request.chunk_id)

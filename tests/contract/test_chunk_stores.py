@@ -94,6 +94,21 @@ def test_many_puts_of_one_chunk_at_once_keep_it_whole(store: Any) -> None:
     assert store.page("", 10) == [chunk.chunk_id]
 
 
+def test_of_many_small_puts_at_once_each_has_its_own_outcome(store: Any) -> None:
+    good, wrong = [random_chunk(4096) for _ in range(40)], random_chunk(4096)
+    wrong = Chunk(wrong.chunk_id, b"other bytes", wrong.checksum)
+
+    async def put_all() -> list[Any]:
+        puts = [store.inner.put(chunk) for chunk in [*good[:20], wrong, *good[20:]]]
+        return await asyncio.gather(*puts, return_exceptions=True)
+
+    outcomes = store._runner.run(put_all())
+    assert isinstance(outcomes.pop(20), ChunkRefused)
+    assert all(isinstance(outcome, tuple) and outcome for outcome in outcomes)
+    assert store.page("", 100) == sorted(chunk.chunk_id for chunk in good)
+    assert [store.get(chunk.chunk_id) for chunk in good] == good
+
+
 def test_bytes_that_do_not_match_their_checksum_are_refused(store: Any) -> None:
     chunk = random_chunk()
     with pytest.raises(ChunkRefused):

@@ -1,0 +1,64 @@
+"""Small puts that wait for the same node go in one message: a call costs more than the chunk it carries.
+
+As with a group commit nobody waits for company: the first goes at once, and what comes while it is under way goes
+together when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from cloudgrpc.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+AT_ONCE = 16  # chunks in one message: at 128 KiB each half of what a message may be
+UNDER_WAY = 2  # messages, so that a node has the next while it flushes the last
+
+
+class Together:
+    """`send(messages)` sends several at once and tells what became of each: None, or the error."""
+
+    def __init__(self, send: Callable[[Sequence[bytes]], Awaitable[list[CloudError | None]]]) -> None:
+        self._send = send
+        self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
+        self._under_way = 0
+        self._senders: set[asyncio.Task[None]] = set()  # held, as the loop holds tasks only weakly
+
+    async def put(self, message: bytes) -> None:
+        """Raises: what became of this one."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((message, done))
+        if self._under_way < UNDER_WAY:
+            self._under_way += 1
+            sender = asyncio.create_task(self._send_waiting())
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+        await done
+
+    async def _send_waiting(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+            for (_, done), outcome in zip(batch, await self._outcomes(batch), strict=True):
+                if done.cancelled():
+                    continue
+                if outcome is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(outcome)
+        # In one step with having found nothing left: a put that comes now starts a sender of its own.
+        self._under_way -= 1
+
+    async def _outcomes(self, batch: Sequence[tuple[bytes, object]]) -> Sequence[BaseException | None]:
+        """One for each, whatever happens: somebody waits for it."""
+        try:
+            outcomes = await self._send([message for message, _ in batch])
+        except CloudError as error:
+            return [error] * len(batch)
+        except Exception as error:  # noqa: BLE001 - a put must not wait for ever
+            return [RuntimeError(f"a message to a node failed: {error!r}")] * len(batch)
+        if len(outcomes) != len(batch):
+            return [RuntimeError("a node did not tell what became of each chunk")] * len(batch)
+        return outcomes
