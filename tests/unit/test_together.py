@@ -51,7 +51,7 @@ def test_what_waits_goes_together_and_in_order() -> None:
 
 
 def test_one_that_fails_is_not_the_others_failure() -> None:
-    async def at_once() -> list[None | BaseException]:
+    async def at_once() -> list[BaseException | None]:
         together = Together(Node().send)
         puts = [together.put(message) for message in (b"a", b"full", b"b")]
         return await asyncio.wait_for(asyncio.gather(*puts, return_exceptions=True), PATIENCE_S)
@@ -65,7 +65,7 @@ def test_a_node_out_of_reach_is_told_to_everyone_who_waits() -> None:
     async def nobody(_messages: Sequence[bytes]) -> list[CloudError | None]:
         raise NodeUnavailable(node_id="node1", reason="gone")
 
-    async def at_once() -> list[None | BaseException]:
+    async def at_once() -> list[BaseException | None]:
         together = Together(nobody)
         return await asyncio.gather(*(together.put(b"x") for _ in range(40)), return_exceptions=True)
 
