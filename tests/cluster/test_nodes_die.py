@@ -271,15 +271,20 @@ def test_full_nodes_refuse_and_deleting_makes_room_and_others_take_their_place(t
 def test_nodes_that_find_out_only_now_that_their_disks_are_full_are_told_of_as_full(
     make_cluster: Callable[..., Cluster],
 ) -> None:
-    """They registered as having room, and their next word is a minute away."""
+    """Their next word is a minute away, and the gateway has forgotten what it sent them."""
     slow = {"cluster_heartbeat_s": 60, "cluster_offline_after_s": 120}
-    cluster = make_cluster(nodes=2, node_disk_reserve_mb=1_000_000_000, **slow)
+    small = {"capacity_gb": 6 / 1024, "drive_new_account_mb": 20, "drive_overcommit": 100}
+    cluster = make_cluster(nodes=2, **slow, **small)
     alice = cluster.enroll("alice@example.com")
+    alice.upload("fits.bin", os.urandom(CHUNK))
+    cluster.kill_gateway()
+    cluster.start_gateway()
+    used = cluster.used_bytes(alice.email)
     with refused("RESOURCE_EXHAUSTED", "pool_full"):
-        alice.upload("too-much.bin", os.urandom(SMALL))
+        alice.upload("too-much.bin", os.urandom(CHUNK))
     assert failures_of(cluster, "node1") == failures_of(cluster, "node2") == 1
-    assert alice.names() == []
-    assert cluster.used_bytes(alice.email) == (0, 0)
+    assert alice.names() == ["fits.bin"]
+    assert cluster.used_bytes(alice.email) == used
 
 
 def test_with_one_node_there_is_one_copy_and_the_second_is_made_when_a_second_node_joins(
