@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from cloudgrpc import config
+from cloudgrpc import __version__, config
 from cloudgrpc.cli import build_parser
 from cloudgrpc.errors import CATALOGUE, CloudError, Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
@@ -43,6 +44,11 @@ def test_the_readme_tells_every_exit_code() -> None:
     codes = {value for name, value in vars(Exit).items() if name.isupper()}
     told = {int(code) for code in re.findall(r"\| (\d+) \|(?= [a-z])", README)}
     assert codes <= told
+
+
+def test_the_package_is_installed_under_the_version_it_tells() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == __version__
 
 
 def test_the_readme_tells_every_rpc() -> None:
