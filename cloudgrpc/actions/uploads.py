@@ -2,7 +2,8 @@
 
 begin    reserve quota, open the upload                                  (transaction)
 chunk    checksum -> choose nodes -> send to all at once -> receipts     (a transaction a chunk)
-commit   every chunk has its receipts: the file's newest version         (transaction), only then the reply
+commit   every chunk has its receipts: the file's newest version         (transaction), only then the reply;
+         a file's only chunk has its receipts written in the same one
 abandon  anything else: the reservation is free, chunks become orphans   (transaction)
 """
 
