@@ -15,7 +15,7 @@ from cloudgrpc.errors import QuotaExceeded, UploadEnded
 from cloudgrpc.meta import copies, files, orphans, uploads
 from cloudgrpc.meta.db import rows
 from cloudgrpc.meta.models import Chunk, Copy, Extent, UploadChunk
-from contract.meta_fixture import HOUR, SECOND, Meta
+from contract.meta_fixture import HOUR, Meta
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.accounts import Caller
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NODES = ["node1", "node2", "node3"]
 QUORUM = 2
 QUOTA = 100
-GRACE = 10 * SECOND
+GRACE = HOUR  # longer than any run, so that only what is aged on purpose is old
 NAMES = st.sampled_from(["a", "b"])
 
 
