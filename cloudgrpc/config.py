@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=100 * 365 * 86400)]
-Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 MIB = 1 << 20
@@ -159,7 +158,7 @@ def load(
     raw |= _from_file(path or folder / "config.toml", path is not None, faults)
     raw |= _from_environment(dotenv, ".env", faults)
     raw |= _from_environment(spoken, "environment", faults)
-    raw |= {key: ("command line", value) for key, value in (flags or {}).items()}
+    raw |= {key: (f"command line: [{key[0]}] {key[1]}", value) for key, value in (flags or {}).items()}
     config = _build(_resolve_files(raw, faults), faults)
     faults += _disagreements(config)
     if faults:

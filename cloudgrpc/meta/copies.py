@@ -14,7 +14,7 @@ from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.core.repair import Shortage
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now, rows
-from cloudgrpc.meta.models import Chunk, Copy, Extent, Node, Stray
+from cloudgrpc.meta.models import Chunk, Copy, Node, Stray
 from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
@@ -200,12 +200,6 @@ def drop_needless_bad(factor: int, limit: int) -> int:
     for chunk_id, node_id in needless:
         Copy.delete().where((Copy.chunk == chunk_id) & (Copy.node == node_id) & (Copy.state == "bad")).execute()
     return len(needless)
-
-
-def name_of(chunk_id: str) -> str:
-    """A file that a chunk belongs to, for words; the chunk itself if none does."""
-    extent = Extent.get_or_none(Extent.chunk == chunk_id)
-    return str(extent.version.entry.name) if extent else f"chunk {chunk_id}"
 
 
 def _barred(chunk_ids: Sequence[str]) -> dict[str, frozenset[str]]:

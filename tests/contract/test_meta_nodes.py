@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.errors import NodeIdTaken, NodeUnknown
-from cloudgrpc.meta import copies, files, nodes
+from cloudgrpc.meta import copies, nodes
 from cloudgrpc.meta.copies import Holder
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Copy, Node, Receipt, Stray, new_id
@@ -334,14 +334,6 @@ def test_a_bad_copy_is_forgotten_once_there_are_enough_good_ones(database: Meta,
     assert [database.state(enough, one) for one in NODES] == [None, "good", "good"]
     assert [database.state(short, one) for one in NODES] == ["bad", "bad", "good"]
     assert database.run(copies.drop_needless_bad, 2, 10) == 0
-
-
-def test_a_chunk_is_told_by_the_name_of_a_file_it_belongs_to(database: Meta, alice: Caller) -> None:
-    file_id = database.put(alice, "movie.mp4", 1, on=["node1"])
-    (chunk_id,) = database.chunks_of(file_id)
-    assert database.read(copies.name_of, chunk_id) == "movie.mp4"
-    database.run(files.purge, alice.account_id, file_id)
-    assert database.read(copies.name_of, chunk_id) == f"chunk {chunk_id}"
 
 
 def test_copies_made_good_and_called_bad_at_once_end_as_one_of_both(database: Meta, alice: Caller) -> None:

@@ -179,3 +179,8 @@ def test_only_secrets_come_from_files(tmp_path: Path) -> None:
 def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(AttributeError):
         Config().gateway.port = 1  # type: ignore[misc]
+
+
+def test_a_wrong_flag_is_told_by_the_setting_it_stands_for(tmp_path: Path) -> None:
+    with pytest.raises(SettingsWrong, match=r"command line: \[gateway\] port: "):
+        load(environment={}, flags={("gateway", "port"): 99999}, folder=tmp_path)
