@@ -29,7 +29,7 @@ from cloudgrpc.core.chunking import CHUNK_BYTES
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PIECE = rpc.PIECE_BYTES
+PIECE = 1 << 20
 CHUNK = CHUNK_BYTES
 PIECES_IN_CHUNK = CHUNK // PIECE
 IN_FLIGHT = 4  # chunks on their way at once; two and eight were tried and differ by less than the noise

@@ -24,6 +24,10 @@ class Slot:
         for semaphore in semaphores:
             semaphore.release()
 
+    def release_after(self, _task: object) -> None:
+        """For a task that may be cancelled before its first step, and then runs none of its own clean-up."""
+        self.release()
+
 
 class Budget:
     def __init__(self) -> None:

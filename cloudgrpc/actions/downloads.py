@@ -24,17 +24,19 @@ from cloudgrpc.meta import copies, files
 from cloudgrpc.rpc import PIECE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from cloudgrpc.actions.budget import Budget, Slot
     from cloudgrpc.actions.nodes import Nodes
-    from cloudgrpc.meta.copies import Holder
+    from cloudgrpc.errors import CloudError
     from cloudgrpc.meta.db import Database
-    from cloudgrpc.meta.files import File, Piece
+    from cloudgrpc.meta.files import File, Holder, Piece
+
+    Write = Callable[[memoryview], Awaitable[None]]  # returns when the reader has room for more
 
 PIECES_PER_QUERY = 256  # 1 GiB of a file
 CHUNKS_AT_ONCE = 5  # of one download, where the budget has room for them
-PATIENCE_S = 1.0  # with a reader that takes nothing, before others may have its room
+PATIENCE_S = 0.5  # with a reader, looked at twice: one that took nothing in between leaves its room to others
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,21 @@ class _Place:
 
     position: int = 0
     offset: int = 0
+    chunk: bytes | memoryview | None = None  # what is being written; none once the reader is given up as stalled
+    _seen: tuple[int, int] = (-1, -1)
 
-    def next_piece(self, chunk: bytes | memoryview) -> memoryview:
+    def is_stalled(self) -> bool:
+        """Whether the reader took nothing since this was asked before."""
+        before, self._seen = self._seen, (self.position, self.offset)
+        return before == self._seen
+
+    async def write_chunk(self, write: Write) -> None:
+        """The rest of the chunk; a stalled reader gets no more than the piece that it is at."""
+        position = self.position
+        while self.chunk is not None and self.position == position:
+            await write(self._next_piece(self.chunk))
+
+    def _next_piece(self, chunk: bytes | memoryview) -> memoryview:
         piece = memoryview(chunk)[self.offset : self.offset + PIECE_BYTES]
         self.offset += len(piece)
         if self.offset == len(chunk):
@@ -71,7 +86,7 @@ class Downloads:
         """Raises: Missing."""
         return await self._db.read(files.find_file, account_id, file_id)
 
-    async def send(self, file: File, write: Callable[[memoryview], Awaitable[None]]) -> None:
+    async def send(self, file: File, write: Write) -> None:
         """Give the file's bytes to `write`, in pieces, which returns when the reader has room for more.
 
         A reader that takes nothing for a moment gives its share of the budget to others, and what it was to get next
@@ -84,20 +99,19 @@ class Downloads:
             if stalled is not None:
                 await self._outwait(stalled)
 
-    async def _send_until_stalled(
-        self, file: File, place: _Place, write: Callable[[memoryview], Awaitable[None]]
-    ) -> asyncio.Future[None] | None:
+    async def _send_until_stalled(self, file: File, place: _Place, write: Write) -> asyncio.Task[None] | None:
         """The write that the reader does not take; None when everything was sent."""
         async with contextlib.aclosing(self._chunks(file, place.position)) as chunks:
             async for chunk in chunks:
-                position = place.position
-                while place.position == position:
-                    writing = asyncio.ensure_future(write(place.next_piece(chunk)))
-                    if not await _done_within(writing, PATIENCE_S):
+                place.chunk = chunk
+                writing = asyncio.create_task(place.write_chunk(write))
+                while not await _done_within(writing, PATIENCE_S):
+                    if place.is_stalled():
+                        place.chunk = None
                         return writing
         return None
 
-    async def _outwait(self, writing: asyncio.Future[None]) -> None:
+    async def _outwait(self, writing: asyncio.Task[None]) -> None:
         if not await _done_within(writing, self._silence_s):
             writing.cancel()
             raise PeerSilent(seconds=self._silence_s)
@@ -134,27 +148,40 @@ class Downloads:
             position = page[-1].position + 1
 
     async def _fetch(self, file: File, piece: Piece) -> bytes | memoryview:
-        held = await self._db.read(copies.holders_of, piece.chunk_id)
-        view = await self._nodes.view()
-        expected = {piece.chunk_id: piece.checksum}
-        stores = [
-            ExpectingStore(self._nodes.store(view[holder.node_id]), expected)
-            for holder in sorted(held, key=self._rank)
-            if holder.node_id in view
-        ]
         try:
-            chunk = await ReplicatedStore(stores, 1, 1, self._nodes.report).get(piece.chunk_id)
+            try:
+                return await self._fetch_from(piece.holders, piece)
+            except (NodeUnavailable, ChunkMissing, ChunkCorrupt) as error:
+                return await self._fetch_elsewhere(piece, error)
         except NodeUnavailable as error:
             raise CopiesUnreachable(name=file.name) from error
         except (ChunkMissing, ChunkCorrupt) as error:
             raise DataLost(name=file.name) from error
-        return chunk.data
 
-    def _rank(self, holder: Holder) -> tuple[bool, bool, bool, float]:
+    async def _fetch_elsewhere(self, piece: Piece, error: CloudError) -> bytes | memoryview:
+        """From copies made since the page with this piece was read."""
+        tried = {holder.node_id for holder in piece.holders}
+        held = (await self._db.read(copies.holders, [piece.chunk_id]))[piece.chunk_id]
+        if tried >= {holder.node_id for holder in held}:
+            raise error
+        try:
+            return await self._fetch_from([holder for holder in held if holder.node_id not in tried], piece)
+        except (ChunkMissing, ChunkCorrupt):
+            raise error from None
+
+    async def _fetch_from(self, holders: Iterable[Holder], piece: Piece) -> bytes | memoryview:
         """Good copies on nodes that are well come first; a node called offline may answer yet, and a copy called bad
         may be readable again, so they come last rather than never."""
-        suspect = self._nodes.is_suspect(holder.node_id)
-        return not holder.is_good, not holder.is_online, suspect, random.random()  # noqa: S311 - spread only
+        view = await self._nodes.view()
+
+        def rank(holder: Holder) -> tuple[bool, bool, bool, float]:
+            suspect = self._nodes.is_suspect(holder.node_id)
+            return not holder.is_good, not view[holder.node_id].is_online, suspect, random.random()  # noqa: S311 - spread only
+
+        known = sorted((holder for holder in holders if holder.node_id in view), key=rank)
+        expected = {piece.chunk_id: piece.checksum}
+        stores = [ExpectingStore(self._nodes.store(view[holder.node_id]), expected) for holder in known]
+        return (await ReplicatedStore(stores, 1, 1, self._nodes.report).get(piece.chunk_id)).data
 
 
 async def _done_within(writing: asyncio.Future[None], seconds: float) -> bool:

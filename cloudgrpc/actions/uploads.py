@@ -1,23 +1,25 @@
 """Taking a file in: the write flow.
 
 begin    reserve quota, open the upload                                  (transaction)
-chunk    checksum -> choose nodes -> send to all at once -> receipts     (a transaction a chunk)
-commit   every chunk has its receipts: the file's newest version         (transaction), only then the reply;
-         a file's only chunk has its receipts written in the same one
+chunk    checksum -> choose nodes -> send to all at once -> receipts     (a transaction for those of a moment)
+commit   every chunk has its receipts, of which the last are written     (transaction), only then the reply
+         here: the file's newest version
 abandon  anything else: the reservation is free, chunks become orphans   (transaction)
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.replicated import ReplicatedStore
-from cloudgrpc.core.chunking import CHUNK_BYTES, chunk_count, chunk_lengths
+from cloudgrpc.core.chunking import chunk_count, chunk_lengths
 from cloudgrpc.errors import CloudError, DiskFull, PeerSilent, PoolFull, QuorumMissed, UploadSizeWrong
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.uploads import Answer, Planned, Stored, Wish
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from cloudgrpc.config import Drive
     from cloudgrpc.meta.db import Database
 
-CHUNKS_AHEAD = 6  # of one upload, under way at once; their ids are planned before
+IDS_AHEAD = 16  # of one upload, planned before its chunks are sent; the budget lets fewer be under way
+RECEIPTS_EVERY_S = 0.1  # at the most; written singly they cost a fiftieth of an upload's CPU time
 INLINE_BYTES = 64 << 10  # hashing less takes no longer than the hop to another thread
 
 
@@ -48,18 +51,14 @@ class Uploads:
         QuorumMissed, UploadEnded; after any of them nothing is kept.
         """
         upload_id = secrets.token_hex(16)
-        planned = [_plan(position) for position in range(min(CHUNKS_AHEAD, chunk_count(wish.size_bytes)))]
+        planned = [_plan(position) for position in range(min(IDS_AHEAD, chunk_count(wish.size_bytes)))]
         try:
             earlier = await self.db.run(uploads.begin, upload_id, wish, planned, self.lease_us)
             if earlier is not None:
                 return earlier
             taking = _Taking(self, upload_id, wish, planned, Incoming(read, wish.size_bytes, self._settings.silence_s))
             digest = await taking.run()
-            if taking.only is not None:
-                return await self.db.run(
-                    uploads.receive_and_commit, upload_id, taking.only, self.lease_us, digest, taking.quorum
-                )
-            return await self.db.run(uploads.commit, upload_id, digest, taking.quorum)
+            return await self.db.run(uploads.commit, upload_id, taking.unwritten, digest, taking.quorum)
         except BaseException:
             await self.db.run(uploads.abandon, upload_id)
             raise
@@ -116,11 +115,15 @@ class _Taking:
         self._size = wish.size_bytes
         self._incoming = incoming
         self._content = blake3()
-        self._to_plan = iter(range(len(planned), chunk_count(wish.size_bytes)))
+        self._to_plan = range(len(planned), chunk_count(wish.size_bytes))
         self._planned: asyncio.Queue[Planned] = asyncio.Queue()
         for one in planned:
             self._planned.put_nowait(one)
-        self.only: Stored | None = None  # the chunk of an upload that has no more, whose receipts commit writes down
+        self.unwritten: list[Stored] = []  # whose receipts are to be written down yet
+        self._write_after = 0.0 if chunk_count(wish.size_bytes) > 1 else math.inf  # by the loop's clock
+        self._is_awaiting_more = False
+        self._is_all_here = False  # then commit writes what is unwritten
+        self._hurry = asyncio.Event()
         self.quorum = home.nodes.settings.write_quorum  # the least that any chunk needed when it was placed
 
     async def run(self) -> str:
@@ -128,6 +131,8 @@ class _Taking:
         try:
             async with asyncio.TaskGroup() as sending:
                 for length in chunk_lengths(self._size):
+                    if self._planned.empty():
+                        self._hurry.set()
                     planned = await self._planned.get()
                     slot = await self._home.budget.take_to_receive()
                     try:
@@ -135,8 +140,10 @@ class _Taking:
                     except BaseException:
                         slot.release()
                         raise
-                    sending.create_task(self._send(chunk, slot))
+                    sending.create_task(self._send(chunk, slot)).add_done_callback(slot.release_after)
                 await self._incoming.expect_end()
+                self._is_all_here = True
+                self._hurry.set()
         except BaseExceptionGroup as group:
             raise _first(group) from group
         return f"blake3:{self._content.hexdigest()}"
@@ -148,14 +155,9 @@ class _Taking:
         return await asyncio.to_thread(self._digest, planned.chunk_id, parts)
 
     def _digest(self, chunk_id: str, parts: list[memoryview]) -> Chunk:
-        checksum = blake3()
         for part in parts:
-            checksum.update(part)
-            if self._size > CHUNK_BYTES:
-                self._content.update(part)
-        if self._size <= CHUNK_BYTES:  # the chunk is the whole content
-            self._content = checksum
-        return Chunk.of_parts(chunk_id, parts, checksum.hexdigest())
+            self._content.update(part)
+        return Chunk.of_parts(chunk_id, parts)
 
     async def _send(self, chunk: Chunk, slot: Slot) -> None:
         try:
@@ -164,10 +166,27 @@ class _Taking:
         finally:
             del chunk  # its bytes must be gone when others take their room
             slot.release()
-        if self._size <= CHUNK_BYTES:
-            self.only = stored
-            return
-        upcoming = [_plan(position) for position in (next(self._to_plan, None),) if position is not None]
+        self.unwritten.append(stored)
+        if not self._is_awaiting_more and await self._is_time_to_write():
+            await self._write_down()
+
+    async def _is_time_to_write(self) -> bool:
+        """Waits until receipts may be written again, for this chunk and those that are stored meanwhile."""
+        if asyncio.get_running_loop().time() >= self._write_after:
+            return True
+        self._is_awaiting_more = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._write_after):
+                await self._hurry.wait()
+        self._is_awaiting_more = False
+        return not self._is_all_here
+
+    async def _write_down(self) -> None:
+        self._write_after = asyncio.get_running_loop().time() + RECEIPTS_EVERY_S
+        self._hurry.clear()
+        stored, self.unwritten = self.unwritten, []
+        upcoming = [_plan(position) for position in self._to_plan[: len(stored)]]
+        self._to_plan = self._to_plan[len(stored) :]
         await self._home.db.run(uploads.receive, self._upload_id, stored, upcoming, self._home.lease_us)
         for one in upcoming:
             self._planned.put_nowait(one)

@@ -73,8 +73,9 @@ class Os:
     def make_folder(self, folder: Path) -> None:
         folder.mkdir(mode=0o700)
 
-    def read(self, path: Path, head_bytes: int) -> tuple[bytes, bytes]:
-        """The file's first `head_bytes` and the rest, apart, so that the rest need not be copied to be cut off."""
+    def read(self, path: Path, head_bytes: int) -> tuple[bytes, bytes | memoryview]:
+        """The file's first `head_bytes` and the rest, which may lie in memory that this thread uses again for the next
+        file."""
         with path.open("rb", buffering=0) as file:
             length = os.fstat(file.fileno()).st_size
             if DIRECT_FROM <= length <= DIRECT_MOST and _turn_direct(file.fileno()):
@@ -159,7 +160,7 @@ def _write_directly(descriptor: int, pieces: Sequence[bytes | memoryview], lengt
     os.ftruncate(descriptor, length)
 
 
-def _read_directly(descriptor: int, head_bytes: int) -> tuple[bytes, bytes]:
+def _read_directly(descriptor: int, head_bytes: int) -> tuple[bytes, memoryview]:
     memory = memoryview(_aligned.memory)
     length = 0
     # Only at the file's end does a direct read give something that is no whole number of blocks.
@@ -167,7 +168,7 @@ def _read_directly(descriptor: int, head_bytes: int) -> tuple[bytes, bytes]:
         length += read
         if length % BLOCK:
             break
-    return bytes(memory[:head_bytes]), bytes(memory[head_bytes:length])
+    return bytes(memory[:head_bytes]), memory[head_bytes:length]
 
 
 class _Aligned(threading.local):

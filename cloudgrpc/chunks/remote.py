@@ -70,7 +70,7 @@ class RemoteStore:
         packed = await self._call(self._retrieve, pb.RetrieveChunkRequest(chunk_id=check_id(chunk_id)))
         data, rest = split_data(packed)
         chunk = Chunk(chunk_id, data, pb.RetrieveChunkResponse.FromString(rest).checksum)
-        if await asyncio.to_thread(checksum_of, chunk.data) != chunk.checksum:
+        if checksum_of(chunk.data) != chunk.checksum:
             raise ChunkCorrupt(chunk_id=chunk_id)
         return chunk
 

@@ -20,6 +20,7 @@ import grpc
 from blake3 import blake3
 
 from cloudgrpc import rpc
+from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.core.paths import check_name
 from cloudgrpc.errors import (
     CloudError,
@@ -212,7 +213,7 @@ class _Pieces:
             self._on_progress(-self.sent)
 
     def _read(self) -> bytes:
-        wanted = min(rpc.PIECE_BYTES, self._size - self.sent)
+        wanted = min(CHUNK_BYTES, self._size - self.sent)
         piece = self._file.read(wanted)
         is_last = self.sent + len(piece) == self._size
         # The last piece is held back until the file is known to have kept its size; without it nothing is kept.

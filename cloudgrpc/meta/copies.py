@@ -14,8 +14,8 @@ from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.core.repair import Shortage
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now, rows
+from cloudgrpc.meta.files import Holder
 from cloudgrpc.meta.models import Chunk, Copy, Node, Stray
-from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 # Said in the very words of the index of copies that are not good, or SQLite would not use it.
 NOT_GOOD = Copy.state != SQL("'good'")
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A node with a copy."""
-
-    node_id: str
-    is_good: bool
-    is_online: bool
 
 
 @dataclass(frozen=True)
@@ -46,33 +37,14 @@ class Doubt:
 def holders(chunk_ids: Sequence[str]) -> dict[str, list[Holder]]:
     """Who holds the chunks, good copies first. Doomed ones do not count."""
     query = (
-        Copy.select(Copy.chunk, Copy.node, Copy.state, Node.is_online)
-        .join(Node)
+        Copy.select(Copy.chunk, Copy.node, Copy.state)
         .where(Copy.chunk.in_(list(chunk_ids)) & (Copy.state != "doomed"))
         .order_by(Copy.state.desc())
     )
     found: dict[str, list[Holder]] = {chunk_id: [] for chunk_id in chunk_ids}
-    for chunk_id, node_id, state, is_online in rows(query):
-        found[chunk_id].append(Holder(node_id, state == "good", bool(is_online)))
+    for chunk_id, node_id, state in rows(query):
+        found[chunk_id].append(Holder(node_id, state == "good"))
     return found
-
-
-def holders_of(chunk_id: str) -> list[Holder]:
-    """Who holds one chunk, good copies first: asked for every chunk that is read."""
-    return [
-        Holder(node_id, state == "good", bool(is_online))
-        for node_id, state, is_online in _HOLDERS.all(chunk_id=chunk_id)
-    ]
-
-
-_HOLDERS = Prepared(
-    lambda: (
-        Copy.select(Copy.node, Copy.state, Node.is_online)
-        .join(Node)
-        .where((Copy.chunk == blank("chunk_id")) & (Copy.state != "doomed"))
-        .order_by(Copy.state.desc())
-    )
-)
 
 
 def mark_bad(chunk_id: str, node_id: str, reason: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from cloudgrpc.core import paths
 from cloudgrpc.errors import InvalidField, Missing, NameTaken
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now, rows
-from cloudgrpc.meta.models import Account, Chunk, Entry, Extent, Version, new_id
+from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Version, new_id
 from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
@@ -63,13 +64,22 @@ class Page:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """A node with a copy."""
+
+    node_id: str
+    is_good: bool
+
+
+@dataclass(frozen=True)
 class Piece:
-    """One extent of a version, for reading."""
+    """One extent of a version, for reading, and who holds its chunk; doomed copies do not count."""
 
     position: int
     chunk_id: str
     length: int
     checksum: str
+    holders: tuple[Holder, ...]
 
 
 @dataclass(frozen=True)
@@ -117,14 +127,31 @@ def find_file(account_id: str, file_id: str, *, with_trash: bool = False) -> Fil
 
 def pieces(version_id: str, after: int, limit: int) -> list[Piece]:
     """Extents of a version in order, from the position behind `after` (-1 for the start)."""
-    query = (
-        Extent.select(Extent.position, Extent.chunk, Extent.length, Chunk.checksum)
+    found = _PIECES.all(version_id=version_id, after=after, last=after + limit)
+    return [
+        Piece(position, chunk_id, length, checksum, _holders(copies))
+        for (position, chunk_id, length, checksum), copies in itertools.groupby(found, key=lambda row: tuple(row[:4]))
+    ]
+
+
+def _holders(copies: Iterable[tuple[Any, ...]]) -> tuple[Holder, ...]:
+    """The row of a chunk without copies names no node."""
+    return tuple(Holder(node_id, state == "good") for *_, node_id, state in copies if node_id is not None)
+
+
+_PIECES = Prepared(
+    lambda: (
+        Extent.select(Extent.position, Extent.chunk, Extent.length, Chunk.checksum, Copy.node, Copy.state)
         .join(Chunk)
-        .where((Extent.version == version_id) & (Extent.position > after))
+        .join(Copy, JOIN.LEFT_OUTER, on=(Copy.chunk == Chunk.chunk_id) & (Copy.state != "doomed"))
+        .where(
+            (Extent.version == blank("version_id"))
+            & (Extent.position > blank("after"))
+            & (Extent.position <= blank("last"))
+        )
         .order_by(Extent.position)
-        .limit(limit)
     )
-    return [Piece(*row) for row in rows(query)]
+)
 
 
 def resolve(account_id: str, names: Iterable[str]) -> File | Folder:

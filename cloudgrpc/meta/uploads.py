@@ -105,22 +105,18 @@ def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int)
     return None
 
 
-def receive(upload_id: str, stored: Stored, planned: Sequence[Planned], lease_us: int) -> None:
-    """Write down a chunk's receipts, plan the next ids, renew the lease. Raises: UploadEnded."""
+def receive(upload_id: str, stored: Sequence[Stored], planned: Sequence[Planned], lease_us: int) -> None:
+    """Write down the receipts of chunks, plan the next ids, renew the lease. Raises: UploadEnded."""
     moment = now()
     if not queries.RENEW.run(upload_id=upload_id, now=moment, lease_until_at=moment + lease_us):
         raise UploadEnded
-    if not queries.FILL.run(
-        upload_id=upload_id, chunk_id=stored.chunk_id, length=stored.length, checksum=stored.checksum
-    ):
-        raise UploadEnded
-    for node_id in stored.node_ids:
-        queries.RECEIPT.run(chunk_id=stored.chunk_id, node_id=node_id)
+    _write_receipts(upload_id, stored)
     _plan(upload_id, planned)
 
 
-def commit(upload_id: str, digest: str, quorum: int) -> Answer:
-    """Make the upload the file's newest version. `quorum`: receipts each chunk must have.
+def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int) -> Answer:
+    """Make the upload the file's newest version. `stored`: the chunks whose receipts are not written down yet: every
+    transaction waits for the disk, and most files are one chunk. `quorum`: receipts each chunk must have.
 
     Raises: UploadEnded (its lease ran out, it was replaced, or its folder went), NameTaken (a folder came there).
     """
@@ -129,6 +125,7 @@ def commit(upload_id: str, digest: str, quorum: int) -> Answer:
     if row is None:
         raise UploadEnded
     upload = _Open(*row)
+    _write_receipts(upload_id, stored)
     # Taken in turn per folder, so that two first uploads of one name become a file with two versions.
     if queries.LIVE_FOLDER.one(entry_id=upload.parent_id) is None:
         raise UploadEnded
@@ -145,13 +142,6 @@ def commit(upload_id: str, digest: str, quorum: int) -> Answer:
         bytes=upload.size_bytes,
     )
     return Answer(entry_id, chunks, digest)
-
-
-def receive_and_commit(upload_id: str, only: Stored, lease_us: int, digest: str, quorum: int) -> Answer:
-    """`receive` for an upload's only chunk and `commit`, in one transaction: most files are one chunk, and every
-    transaction waits for the disk. Raises what they raise."""
-    receive(upload_id, only, (), lease_us)
-    return commit(upload_id, digest, quorum)
 
 
 def abandon(upload_id: str) -> bool:
@@ -214,6 +204,14 @@ def _reserve(wish: Wish) -> None:
 def _plan(upload_id: str, planned: Sequence[Planned]) -> None:
     for one in planned:
         queries.PLAN.run(upload_id=upload_id, chunk_id=one.chunk_id, position=one.position)
+
+
+def _write_receipts(upload_id: str, stored: Sequence[Stored]) -> None:
+    for one in stored:
+        if not queries.FILL.run(upload_id=upload_id, chunk_id=one.chunk_id, length=one.length, checksum=one.checksum):
+            raise UploadEnded
+        for node_id in one.node_ids:
+            queries.RECEIPT.run(chunk_id=one.chunk_id, node_id=node_id)
 
 
 def _check_whole(upload_id: str, size_bytes: int, quorum: int) -> int:

@@ -52,8 +52,8 @@ class NodeDiskService(NodeServiceServicer):
         return pb.StoreChunksResponse(success=True, outcomes=outcomes)
 
     async def RetrieveChunk(self, request: pb.RetrieveChunkRequest, context: Context) -> Any:
-        """A Chunk, which `add_node_disk` has packed into the response in one copy; protobuf makes three."""
-        return await self._disk.store.get(request.chunk_id)
+        """The response as it is on the wire, packed in one copy from where the disk was read to."""
+        return await self._disk.store.get_as(request.chunk_id, _pack_chunk)
 
     async def DeleteChunk(self, request: pb.DeleteChunkRequest, context: Context) -> pb.DeleteChunkResponse:
         await self._disk.delete_one(request.chunk_id)
@@ -110,9 +110,7 @@ class NodeDoor(grpc.aio.ServerInterceptor):
 def add_node_disk(disk: NodeDisk, server: grpc.aio.Server) -> None:
     service = NodeDiskService(disk)
     handlers: dict[str, Any] = {
-        "RetrieveChunk": grpc.unary_unary_rpc_method_handler(
-            service.RetrieveChunk, pb.RetrieveChunkRequest.FromString, _pack_chunk
-        ),
+        "RetrieveChunk": grpc.unary_unary_rpc_method_handler(service.RetrieveChunk, pb.RetrieveChunkRequest.FromString),
         "StoreChunk": grpc.unary_unary_rpc_method_handler(
             service.StoreChunk, _unpack_chunk, pb.StoreChunkResponse.SerializeToString
         ),

@@ -35,7 +35,6 @@ COMMITTED = "after commit 1"  # and not yet answered
 MOMENTS = ["before begin 1", "after begin 1", "before put 1", "after put_one 1", "after put 1", "after receive 1"]
 MOMENTS += [
     "after put 3",
-    "after receive 3",
     "before commit 1",
     "before _add_version 1",
     "after _add_version 1",

@@ -134,7 +134,7 @@ class Meta:
         return self.run(_send, upload_id, position, length, tuple(on))
 
     def commit(self, upload_id: str, quorum: int = 1) -> Answer:
-        return self.run(uploads.commit, upload_id, "blake3:00", quorum)
+        return self.run(uploads.commit, upload_id, [], "blake3:00", quorum)
 
     def put(self, person: Caller, name: str, *lengths: int, on: Iterable[str] = ("pool",), parent_id: str = "") -> str:
         """A file of chunks of these lengths on these nodes; returns its id."""
@@ -143,7 +143,7 @@ class Meta:
             upload_id = _begin(wish_for(person, name, sum(lengths), parent_id=parent_id))
             for position, length in enumerate(lengths):
                 _send(upload_id, position, length, tuple(on))
-            return uploads.commit(upload_id, "blake3:00", 1).file_id
+            return uploads.commit(upload_id, [], "blake3:00", 1).file_id
 
         return self.run(work)
 
@@ -228,7 +228,7 @@ def _begin(wish: Wish) -> str:
 def _send(upload_id: str, position: int, length: int, on: tuple[str, ...]) -> str:
     chunk_id = new_id()
     plan(upload_id, Planned(position, chunk_id))
-    uploads.receive(upload_id, Stored(chunk_id, length, f"sum-{chunk_id}", on), [], HOUR)
+    uploads.receive(upload_id, [Stored(chunk_id, length, f"sum-{chunk_id}", on)], [], HOUR)
     return chunk_id
 
 

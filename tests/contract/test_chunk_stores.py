@@ -126,7 +126,7 @@ def test_a_refused_put_leaves_the_chunk_of_that_id_alone(store: Any) -> None:
 
 
 def test_a_checksum_that_is_none_is_refused(store: Any) -> None:
-    for checksum in ("", "0" * 63, "0" * 65, "G" * 64, "../" * 22):
+    for checksum in ("", "0" * 31, "0" * 33, "G" * 32, "../" * 11):
         with pytest.raises(InvalidField, match="checksum"):
             store.put(Chunk("a" * 32, b"x", checksum))
 

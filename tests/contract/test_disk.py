@@ -56,7 +56,7 @@ class MoodyDisk(Os):
         self._mood("unlink")
         super().unlink(path)
 
-    def read(self, path: Path, head_bytes: int) -> tuple[bytes, bytes]:
+    def read(self, path: Path, head_bytes: int) -> tuple[bytes, bytes | memoryview]:
         self._mood("read")
         return super().read(path, head_bytes)
 

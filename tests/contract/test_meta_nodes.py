@@ -9,8 +9,8 @@ import pytest
 
 from cloudgrpc.errors import NodeIdTaken, NodeUnknown
 from cloudgrpc.meta import copies, nodes
-from cloudgrpc.meta.copies import Holder
 from cloudgrpc.meta.db import now
+from cloudgrpc.meta.files import Holder
 from cloudgrpc.meta.models import Copy, Node, Receipt, Stray, new_id
 from contract.meta_fixture import GB, HOUR, SECOND, Meta, introduction
 
@@ -169,16 +169,13 @@ def test_an_inventory_is_due_when_it_is_old_or_never_was_taken(database: Meta, a
 def test_who_holds_a_chunk_is_told_good_copies_first_and_without_the_doomed(database: Meta, alice: Caller) -> None:
     chunk_id = put(database, alice, *NODES)
     database.lose(chunk_id, "node1")
-    database.set_offline("node2")
-    bad, good, offline = Holder("node1", False, True), Holder("node3", True, True), Holder("node2", True, False)
+    bad, good = Holder("node1", False), {Holder("node2", True), Holder("node3", True)}
     found = database.read(copies.holders, [chunk_id, "f" * 32])
     assert found["f" * 32] == []
-    assert set(found[chunk_id][:2]) == {good, offline}
+    assert set(found[chunk_id][:2]) == good
     assert found[chunk_id][2] == bad
-    assert set(database.read(copies.holders_of, chunk_id)) == {bad, good, offline}
     database.sql("UPDATE copy SET state = 'doomed' WHERE node_id = 'node3'")
-    assert good not in database.read(copies.holders, [chunk_id])[chunk_id]
-    assert good not in database.read(copies.holders_of, chunk_id)
+    assert Holder("node3", True) not in database.read(copies.holders, [chunk_id])[chunk_id]
 
 
 def test_a_bad_copy_is_noted_once_and_a_doomed_one_stays_doomed(database: Meta, alice: Caller) -> None:

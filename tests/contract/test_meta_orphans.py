@@ -308,7 +308,9 @@ def test_an_inventory_taken_while_uploads_end_finds_no_stray_among_them(database
         open_uploads = [database.begin(alice, new_id(), 10) for _ in range(4)]
         listed += [database.send(upload_id, 0, 10, on=["node1"]) for upload_id in open_uploads]
         compare = functools.partial(orphans.compare_page, "node1", listed, ("", ""), database.run(now), 1)
-        answers = database.race([compare, *(functools.partial(uploads.commit, one, "d", 1) for one in open_uploads)])
+        answers = database.race(
+            [compare, *(functools.partial(uploads.commit, one, [], "d", 1) for one in open_uploads)]
+        )
         assert answers[0] == Findings(unknown=0, missing=0)
         assert strays(database) == {}
 

@@ -80,7 +80,7 @@ def test_a_chunk_is_written_down_before_it_is_sent(database: Meta, alice: Caller
     first, second = Planned(0, new_id()), Planned(1, new_id())
     upload_id = new_id()
     database.run(uploads.begin, upload_id, wish_for(alice, "a", 20), [first], HOUR)
-    database.run(uploads.receive, upload_id, Stored(first.chunk_id, 10, "s", ("pool",)), [second], HOUR)
+    database.run(uploads.receive, upload_id, [Stored(first.chunk_id, 10, "s", ("pool",))], [second], HOUR)
     names = database.run(lambda: {chunk.chunk_id for chunk in UploadChunk.select()})
     assert names == {first.chunk_id, second.chunk_id}
 
@@ -109,7 +109,7 @@ def test_an_upload_that_has_ended_takes_nothing_more(database: Meta, alice: Call
         database.run(uploads.abandon, upload_id)
     found = database.digest()
     with pytest.raises(UploadEnded):
-        database.run(uploads.receive, upload_id, Stored(chunk_id, 10, "s", ("pool",)), [Planned(1, new_id())], HOUR)
+        database.run(uploads.receive, upload_id, [Stored(chunk_id, 10, "s", ("pool",))], [Planned(1, new_id())], HOUR)
     with pytest.raises(UploadEnded):
         database.commit(upload_id)
     assert not database.run(uploads.abandon, upload_id)
@@ -118,7 +118,7 @@ def test_an_upload_that_has_ended_takes_nothing_more(database: Meta, alice: Call
 
 def test_an_upload_never_begun_takes_nothing(database: Meta, alice: Caller) -> None:
     with pytest.raises(UploadEnded):
-        database.run(uploads.receive, new_id(), Stored(new_id(), 10, "s", ("pool",)), [], HOUR)
+        database.run(uploads.receive, new_id(), [Stored(new_id(), 10, "s", ("pool",))], [], HOUR)
     with pytest.raises(UploadEnded):
         database.commit(new_id())
 
@@ -128,7 +128,7 @@ def test_a_chunk_counts_for_its_own_upload_only(database: Meta, alice: Caller) -
     chunk_id = new_id()
     database.run(plan, other, Planned(0, chunk_id))
     with pytest.raises(UploadEnded):
-        database.run(uploads.receive, mine, Stored(chunk_id, 10, "s", ("pool",)), [], HOUR)
+        database.run(uploads.receive, mine, [Stored(chunk_id, 10, "s", ("pool",))], [], HOUR)
     assert database.run(Receipt.select().count) == 0
 
 
@@ -144,7 +144,7 @@ def test_an_upload_whose_lease_ran_out_can_neither_receive_nor_commit(database: 
     planned = Planned(1, new_id())
     database.run(plan, upload_id, planned)
     with pytest.raises(UploadEnded):
-        database.run(uploads.receive, upload_id, Stored(planned.chunk_id, 1, "s", ("pool",)), [], HOUR)
+        database.run(uploads.receive, upload_id, [Stored(planned.chunk_id, 1, "s", ("pool",))], [], HOUR)
     with pytest.raises(UploadEnded):
         database.commit(upload_id)
     assert database.run(uploads.abandon, upload_id)
@@ -164,7 +164,10 @@ def test_of_a_commit_and_an_abandon_at_once_exactly_one_happens(database: Meta, 
     for attempt in range(4):
         upload_id = database.begin(alice, f"file{attempt}", 10)
         chunk_id = database.send(upload_id, 0, 10)
-        works = [functools.partial(uploads.commit, upload_id, "d", 1), functools.partial(uploads.abandon, upload_id)]
+        works = [
+            functools.partial(uploads.commit, upload_id, [], "d", 1),
+            functools.partial(uploads.abandon, upload_id),
+        ]
         committed, abandoned = database.race(works)
         assert isinstance(committed, Answer) is not abandoned
         assert isinstance(committed, UploadEnded) is abandoned
@@ -375,7 +378,7 @@ def test_first_uploads_of_one_name_that_end_at_once_make_one_file(database: Meta
     for _ in range(5):
         upload_id = database.begin(alice, "same", 10)
         database.send(upload_id, 0, 10)
-        works.append(functools.partial(uploads.commit, upload_id, "d", 1))
+        works.append(functools.partial(uploads.commit, upload_id, [], "d", 1))
     answers = database.race(works)
     assert len({answer.file_id for answer in answers}) == 1
     assert sorted(database.run(lambda: [one.number for one in Version.select()])) == [1, 2, 3, 4, 5]
@@ -443,7 +446,7 @@ def test_many_uploads_into_one_folder_at_once_never_lock_each_other_out(
     for n in range(8):
         upload_id = database.begin(alice, f"file{n}", 10)
         database.send(upload_id, 0, 10, on=["node1", "pool"])
-        works += [functools.partial(uploads.commit, upload_id, "d", 1), begin(alice, f"next{n}", 1)]
+        works += [functools.partial(uploads.commit, upload_id, [], "d", 1), begin(alice, f"next{n}", 1)]
     before = deadlocks()
     answers = database.race(works)
     assert all(answer is None or isinstance(answer, Answer) for answer in answers)
@@ -459,7 +462,7 @@ def test_a_heartbeat_does_not_wait_for_an_upload_to_its_node(database: Meta, ali
     committing, done = threading.Event(), threading.Event()
 
     def commit_slowly() -> None:
-        uploads.commit(upload_id, "d", 1)
+        uploads.commit(upload_id, [], "d", 1)
         committing.set()
         assert done.wait(20)
 
@@ -484,7 +487,7 @@ def test_an_upload_that_ends_while_its_file_is_deleted_leaves_one_of_both_orders
         upload_id = database.begin(alice, f"file{attempt}", 10)
         database.send(upload_id, 0, 10)
         delete = functools.partial(way, alice.account_id, file_id)
-        committed, deleted = database.race([functools.partial(uploads.commit, upload_id, "d", 1), delete])
+        committed, deleted = database.race([functools.partial(uploads.commit, upload_id, [], "d", 1), delete])
         assert isinstance(committed, Answer)
         assert deleted is None
         live = database.run(lambda: [one.entry_id for one in Entry.select().where(Entry.trashed_at.is_null())])

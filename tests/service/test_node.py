@@ -42,7 +42,7 @@ from cloudgrpc.pb.cloud_storage_pb2_grpc import (
 from program import ROOT, clean_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 REQUESTS = {
@@ -53,7 +53,7 @@ REQUESTS = {
     "DeleteChunk": pb.DeleteChunkRequest(chunk_id="a" * 32),
     "ListChunks": pb.ListChunksRequest(),
     "DeleteChunks": pb.DeleteChunksRequest(chunk_ids=["a" * 32]),
-    "CopyChunk": pb.CopyChunkRequest(chunk_id="a" * 32, checksum="0" * 64, source_host="127.0.0.1", source_port=1),
+    "CopyChunk": pb.CopyChunkRequest(chunk_id="a" * 32, checksum="0" * 32, source_host="127.0.0.1", source_port=1),
 }
 
 
@@ -152,7 +152,7 @@ def test_no_call_takes_what_is_not_an_id(nodes: Nodes, chunk_id: str) -> None:
         "DeleteChunk": pb.DeleteChunkRequest(chunk_id=chunk_id),
         "DeleteChunks": pb.DeleteChunksRequest(chunk_ids=["a" * 32, chunk_id]),
         "CopyChunk": pb.CopyChunkRequest(
-            chunk_id=chunk_id, checksum="0" * 64, source_host="127.0.0.1", source_port=node.port
+            chunk_id=chunk_id, checksum="0" * 32, source_host="127.0.0.1", source_port=node.port
         ),
     }.items():
         with pytest.raises(InvalidField, match="chunk_id"):
@@ -282,11 +282,11 @@ def test_a_copy_of_a_damaged_chunk_is_not_kept(nodes: Nodes) -> None:
 def test_a_copy_from_a_dead_node_says_so(nodes: Nodes) -> None:
     target = nodes.start("node1")
     with pytest.raises(NodeUnavailable):
-        target.remote.copy_from("a" * 32, "0" * 64, "127.0.0.1", free_port())
+        target.remote.copy_from("a" * 32, "0" * 32, "127.0.0.1", free_port())
     with pytest.raises(ChunkMissing):
-        target.remote.copy_from("a" * 32, "0" * 64, "127.0.0.1", nodes.start("node2").port)
+        target.remote.copy_from("a" * 32, "0" * 32, "127.0.0.1", nodes.start("node2").port)
     with pytest.raises(InvalidField, match="source"):
-        target.remote.copy_from("a" * 32, "0" * 64, "", 0)
+        target.remote.copy_from("a" * 32, "0" * 32, "", 0)
 
 
 def test_a_dead_node_is_unavailable_and_names_itself(nodes: Nodes) -> None:
@@ -338,10 +338,10 @@ def test_closing_a_store_fails_its_calls_and_cancels_nobody() -> None:
 def test_bytes_that_a_node_sends_damaged_are_not_taken(nodes: Nodes) -> None:
     node = nodes.start("node1")
 
-    async def lie(chunk_id: str) -> Chunk:
-        return Chunk(chunk_id, b"not what the checksum says", checksum_of(b"what it says"))
+    async def lie(chunk_id: str, make: Callable[[Chunk], bytes]) -> bytes:
+        return make(Chunk(chunk_id, b"not what the checksum says", checksum_of(b"what it says")))
 
-    node.disk.inner.get = lie
+    node.disk.inner.get_as = lie
     with pytest.raises(ChunkCorrupt):
         node.remote.get("a" * 32)
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-DATA = os.urandom((3 << 20) + 5)
+DATA = os.urandom((5 << 20) + 5)
 FILE_ID = "f" * 32
 
 
@@ -143,7 +143,7 @@ def output(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (1 << 20) + 1, 4 << 20, (4 << 20) + 1])
 def test_a_file_of_any_size_arrives_whole(fake: FakeGateway, transfers: Transfers, tmp_path: Path, size: int) -> None:
     (tmp_path / "a").write_bytes(DATA[:size])
     progress = Progress()
