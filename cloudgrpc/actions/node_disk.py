@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,15 +43,15 @@ class NodeDisk:
         self._reach = reach
 
     async def put_each(self, chunks: Sequence[Chunk]) -> list[CloudError | None]:
-        """Keep several chunks at once, each for itself; what became of each: None, or why it is not kept."""
-        return await asyncio.gather(*(self._put_one(chunk) for chunk in chunks))
+        """Keep several chunks at once, each for itself; what became of each: None, or why it is not kept.
 
-    async def _put_one(self, chunk: Chunk) -> CloudError | None:
-        try:
-            await self.store.put(chunk)
-        except CloudError as error:
-            return error
-        return None
+        Raises: InvalidField; then none is kept.
+        """
+        firsts = {chunk.chunk_id: chunk for chunk in reversed(chunks)}
+        outcomes = dict(zip(firsts, await self.store.put_each(list(firsts.values())), strict=True))
+        for again in (chunk for chunk in chunks if chunk is not firsts[chunk.chunk_id]):
+            (outcomes[again.chunk_id],) = await self.store.put_each([again])
+        return [outcomes[chunk.chunk_id] for chunk in chunks]
 
     async def list_ids(self, node_id: str, page_size: int, page_token: str) -> IdPage:
         """`page_size` 0: all of them. Raises: InvalidField, ListTooLong."""

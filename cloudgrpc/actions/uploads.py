@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 IDS_AHEAD = 16  # of one upload, planned before its chunks are sent; the budget lets fewer be under way
 RECEIPTS_EVERY_S = 0.1  # at the most; written singly they cost a fiftieth of an upload's CPU time
+NOTHING = memoryview(b"")
 INLINE_BYTES = 64 << 10  # hashing less takes no longer than the hop to another thread
 
 
@@ -76,7 +77,7 @@ class Incoming:
         self._announced = announced
         self._silence_s = silence_s
         self._received = 0
-        self._left = memoryview(b"")
+        self._left = NOTHING
 
     async def take(self, length: int) -> list[memoryview]:
         """Exactly `length` bytes, in the parts they came in. Raises: UploadSizeWrong, PeerSilent."""
@@ -86,7 +87,9 @@ class Incoming:
                 self._left = await self._next()
                 if not self._left:
                     raise UploadSizeWrong(announced=self._announced, received=self._received)
-            part, self._left = self._left[:length], self._left[length:]
+            part = self._left[:length]
+            # Even an empty view would hold the whole message that was read.
+            self._left = self._left[length:] if len(self._left) > length else NOTHING
             length -= len(part)
             parts.append(part)
         return parts

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.base import CHUNK_ID, Chunk, check_after, check_chunk, check_id, checksum_of
-from cloudgrpc.chunks.durable import FULL_ERRNOS, Os, write_durably
+from cloudgrpc.chunks.durable import FULL_ERRNOS, NewFile, Os, write_together
 from cloudgrpc.chunks.folder import PREFIXES, Identity, NodeFolder
-from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, DiskFailed, DiskFull
+from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, CloudError, DiskFailed, DiskFull
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -107,9 +107,19 @@ class DiskStore:
         return self._folder.path
 
     async def put(self, chunk: Chunk) -> tuple[str, ...]:
-        check_chunk(chunk)
-        await self._threaded(lambda: self._put(chunk))
+        (outcome,) = await self.put_each([chunk])
+        if outcome is not None:
+            raise outcome
         return (self.name,)
+
+    async def put_each(self, chunks: Sequence[Chunk]) -> list[CloudError | None]:
+        """Keep chunks of different ids, each for itself; what became of each: None, or why it is not kept.
+
+        Raises: InvalidField; then none is kept.
+        """
+        for chunk in chunks:
+            check_chunk(chunk)
+        return await self._threaded(lambda: self._put_each(chunks))
 
     async def get(self, chunk_id: str) -> Chunk:
         return await self.get_as(chunk_id, lambda chunk: replace(chunk, data=bytes(chunk.data)))
@@ -146,22 +156,39 @@ class DiskStore:
     async def _threaded(self, work: Callable[[], Answer]) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _put(self, chunk: Chunk) -> None:
+    def _put_each(self, chunks: Sequence[Chunk]) -> list[CloudError | None]:
+        outcomes: dict[int, CloudError | None] = {}
+        files: dict[int, NewFile] = {}
+        with contextlib.ExitStack() as locks:
+            for prefix in sorted({chunk.chunk_id[:2] for chunk in chunks}):  # in one order, or two could wait in a ring
+                locks.enter_context(self._writing[prefix])
+            for number, chunk in enumerate(chunks):
+                try:
+                    file = self._prepare(chunk)
+                except CloudError as error:
+                    outcomes[number] = error
+                else:
+                    if file is not None:
+                        files[number] = file
+            for number, failure in zip(files, write_together(self._disk, list(files.values())), strict=True):
+                if failure is not None:
+                    self._count(-1, -len(chunks[number].data))
+                    outcomes[number] = self._failure(failure, writing=True)
+        return [outcomes.get(number) for number in range(len(chunks))]
+
+    def _prepare(self, chunk: Chunk) -> NewFile | None:
+        """What to write, for which room is taken; None when the chunk is here. Raises: ChunkRefused, and the disk's."""
         if checksum_of(chunk.data) != chunk.checksum:
             raise ChunkRefused(chunk_id=chunk.chunk_id)
         path = self._folder.of(chunk.chunk_id)
-        with self._writing[path.parent.name], self._failures(writing=True):
+        with self._failures(writing=True):
             if self._keeps_already(path, chunk.checksum):
                 # The rename may have been an earlier try's, which ended before its flush.
                 self._disk.fsync_folder(path.parent)
-                return
+                return None
             self._reserve(len(chunk.data))
-            try:
-                aside = self._folder.tmp / f"{chunk.chunk_id}.{secrets.token_hex(4)}"
-                write_durably(self._disk, aside, path, [_header(chunk), chunk.data])
-            except BaseException:
-                self._count(-1, -len(chunk.data))
-                raise
+        aside = self._folder.tmp / f"{chunk.chunk_id}.{secrets.token_hex(4)}"
+        return NewFile(aside, path, [_header(chunk), chunk.data])
 
     def _keeps_already(self, path: Path, checksum: str) -> bool:
         """Whether this very chunk is here and whole; a file that is anything else is put out of the way."""
@@ -289,12 +316,15 @@ class DiskStore:
         try:
             yield
         except OSError as error:
-            if writing:
-                self._be_troubled()
-            log.error("%s: %s", self._folder.path, error)  # noqa: TRY400 - the place is all that a trace would add
-            if error.errno in FULL_ERRNOS:
-                raise DiskFull(node_id=self.name) from error
-            raise DiskFailed(node_id=self.name, reason=error.strerror or error) from error
+            raise self._failure(error, writing=writing) from error
+
+    def _failure(self, error: OSError, *, writing: bool) -> CloudError:
+        if writing:
+            self._be_troubled()
+        log.error("%s: %s", self._folder.path, error)
+        if error.errno in FULL_ERRNOS:
+            return DiskFull(node_id=self.name)
+        return DiskFailed(node_id=self.name, reason=error.strerror or error)
 
 
 def _header(chunk: Chunk) -> bytes:

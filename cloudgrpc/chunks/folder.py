@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
-from cloudgrpc.chunks.durable import write_durably
+from cloudgrpc.chunks.durable import NewFile, write_durably
 from cloudgrpc.errors import FolderForeign, FolderInUse, LocalFile, NodeForeign
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class NodeFolder:
         target = _identity_path(self.path)
         aside = target.with_suffix(".json.new")
         aside.unlink(missing_ok=True)
-        write_durably(self._disk, aside, target, [msgspec.json.encode(identity) + b"\n"])
+        write_durably(self._disk, NewFile(aside, target, [msgspec.json.encode(identity) + b"\n"]))
         self.identity = identity
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
 AT_ONCE = 16  # chunks in one message: at 128 KiB each half of what a message may be
-UNDER_WAY = 2  # messages, so that a node has the next while it flushes the last
+UNDER_WAY = 1
 
 
 class Together:

@@ -20,8 +20,6 @@ from cloudgrpc.pb.cloud_storage_pb2_grpc import FileServiceServicer, add_FileSer
 from cloudgrpc.wire import pack_data, split_data
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from cloudgrpc.actions.accounts import Accounts
     from cloudgrpc.actions.downloads import Downloads
     from cloudgrpc.actions.files import Files
@@ -48,10 +46,9 @@ class FileService(FileServiceServicer):
         self._downloads = downloads
         self._silence_s = settings.silence_s
 
-    async def UploadFile(  # type: ignore[override]  # the messages as they are on the wire, see add_file_service
-        self, stream: AsyncIterator[bytes], _context: Context
-    ) -> pb.UploadFileResponse:
-        messages = _Messages(stream, self._silence_s)
+    async def UploadFile(self, _stream: object, context: Context) -> pb.UploadFileResponse:
+        """Its messages are as they are on the wire, see add_file_service."""
+        messages = _Messages(context, self._silence_s)
         metadata = await messages.metadata()
         caller = await self._accounts.caller(metadata.session_token)
         answer = await self._uploads.upload(_wish(caller, metadata), messages.data)
@@ -117,16 +114,19 @@ class FileService(FileServiceServicer):
 
 
 class _Messages:
-    """An upload's messages, as they came: metadata once, then bytes."""
+    """An upload's messages, as they came: metadata once, then bytes.
 
-    def __init__(self, stream: AsyncIterator[bytes], silence_s: float) -> None:
-        self._stream = stream
+    They are read one by one: gRPC's iterator keeps the last until the next is there.
+    """
+
+    def __init__(self, context: Context, silence_s: float) -> None:
+        self._context = context
         self._silence_s = silence_s
 
     async def metadata(self) -> pb.FileMetadata:
         try:
             async with asyncio.timeout(self._silence_s):
-                packed = await anext(self._stream, b"")
+                packed = await self._read() or b""
         except TimeoutError as error:
             raise PeerSilent(seconds=self._silence_s) from error
         first = _parse(packed)
@@ -136,7 +136,7 @@ class _Messages:
 
     async def data(self) -> memoryview:
         """The next bytes, none at the end of the stream. Messages without any are passed over."""
-        async for packed in self._stream:
+        while (packed := await self._read()) is not None:
             data, rest = split_data(packed)
             if rest:  # not simply bytes: protobuf knows what it means
                 message = _parse(packed)
@@ -148,6 +148,11 @@ class _Messages:
         # gRPC ends a stream that broke like one that is complete, and cancels us a moment later.
         await asyncio.sleep(BREAK_S)
         return memoryview(b"")
+
+    async def _read(self) -> bytes | None:
+        """None: there are no more."""
+        message: object = await self._context.read()
+        return message if isinstance(message, bytes) else None
 
 
 def _parse(packed: bytes) -> pb.UploadFileRequest:
