@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=100 * 365 * 86400)]
+Rate = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 MIB = 1 << 20
@@ -80,6 +81,32 @@ class Drive(Struct, frozen=True, forbid_unknown_fields=True):
     silence_s: Seconds = 30
 
 
+class Mail(Struct, frozen=True, forbid_unknown_fields=True):
+    """How sign-in codes travel; without a user they are printed on the gateway's console."""
+
+    host: Text = "smtp.gmail.com"
+    port: Port = 465
+    security: Annotated[str, Meta(pattern="^(ssl|starttls)$")] = "ssl"
+    user: str = ""
+    password: str = ""
+    sender: str = ""
+    sender_name: Text = "CloudGrpc"
+    ca_file: str = ""
+    timeout_s: Seconds = 20
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often things may be done: codes and tries by address and peer, calls by session and peer."""
+
+    resend_s: Seconds = 30
+    codes_per_hour: Rate = 10
+    peer_codes_per_hour: Rate = 60
+    tries_per_hour: Rate = 30
+    peer_tries_per_hour: Rate = 300
+    calls_per_second: Rate = 500
+    peer_calls_per_second: Rate = 2000
+
+
 class Upkeep(Struct, frozen=True, forbid_unknown_fields=True):
     """The rounds that keep the cluster whole."""
 
@@ -88,6 +115,7 @@ class Upkeep(Struct, frozen=True, forbid_unknown_fields=True):
     repair_mib_s: Annotated[float, Meta(gt=0, le=100_000)] = 64
     inventory_s: Seconds = 3600
     grace_s: Seconds = 3 * 86400
+    closed_account_s: Seconds = 30 * 86400
     upload_record_s: Seconds = 2 * 86400
 
 
@@ -104,6 +132,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     cluster: Cluster = Cluster()
     node: Node = Node()
     drive: Drive = Drive()
+    mail: Mail = Mail()
+    limits: Limits = Limits()
     upkeep: Upkeep = Upkeep()
     logging: Logging = Logging()
 
@@ -117,7 +147,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 # Keys that may come from a file instead, named with `_file` after them.
-SECRET_KEYS = frozenset({("gateway", "digest_key"), ("database", "password"), ("cluster", "secret")})
+SECRET_KEYS = frozenset({("gateway", "digest_key"), ("database", "password"), ("cluster", "secret"), ("mail", "password")})
 
 # The names users already have in their environment.
 FAMILIAR = {
@@ -128,6 +158,8 @@ FAMILIAR = {
     "DB_PASSWORD": ("database", "password"),
     "GRPC_SERVER_HOST": ("gateway", "host"),
     "GRPC_SERVER_PORT": ("gateway", "port"),
+    "GMAIL_USER": ("mail", "user"),
+    "GMAIL_APP_PASSWORD": ("mail", "password"),
 }
 PREFIX = "CLOUDGRPC_"
 OUTSIDE_SECTIONS = frozenset({"CLOUDGRPC_CONFIG"})  # read by the command line itself
@@ -262,6 +294,7 @@ def _disagreements(config: Config) -> list[str]:
         (cluster.write_quorum <= cluster.replication_factor, "[cluster] write_quorum: more than replication_factor"),
         (cluster.offline_after_s > cluster.heartbeat_s, "[cluster] offline_after_s: must be more than heartbeat_s"),
         (upkeep.grace_s > drive.upload_lease_s, "[upkeep] grace_s: must be more than [drive] upload_lease_s"),
+        (bool(config.mail.password) or not config.mail.user, "[mail] password: missing, as [mail] user is given"),
         (_strong(config.cluster.secret), "[cluster] secret: needs at least 16 characters"),
         (_strong(config.gateway.digest_key), "[gateway] digest_key: needs at least 16 characters"),
     ]

@@ -194,6 +194,28 @@ class ListTooLong(Limit):
     hint = "Ask for it in pages with page_size."
 
 
+class TooMany(Limit):
+    """Too often; `seconds` travel in trailing metadata too."""
+
+    hint = "Wait, then try again."
+
+
+class TooManyCodes(TooMany):
+    code = "too_many_codes"
+    words = "Too many codes were asked for; the next can be sent in {seconds} s."
+    hint = "Type the newest code you have, or wait."
+
+
+class TooManyTries(TooMany):
+    code = "too_many_tries"
+    words = "Too many codes were tried; the next try is in {seconds} s."
+
+
+class TooManyCalls(TooMany):
+    code = "too_many_calls"
+    words = "Too many calls in a short time; go on in {seconds} s."
+
+
 class NotNow(CloudError):
     status = Status.FAILED_PRECONDITION
     exit_code = Exit.NOT_NOW
@@ -203,6 +225,12 @@ class CodeSpent(NotNow):
     code = "code_spent"
     words = "There is no valid code for {email}: it was used, expired, tried too often, or never sent."
     hint = "Ask for a new code."
+
+
+class AccountClosed(NotNow):
+    code = "account_closed"
+    words = "This account is closed; its files go on {closes_at}."
+    hint = "Take that back with: cloudgrpc shell account reopen"
 
 
 class NodeForeign(NotNow):
@@ -331,6 +359,12 @@ class CopiesUnreachable(Unavailable):
     code = "copies_unreachable"
     words = "{name} cannot be read now: the nodes that hold it are offline."
     hint = "Try again when the nodes are back; nothing is lost."
+
+
+class MailFailed(Unavailable):
+    code = "mail_failed"
+    words = "The code could not be sent by mail to {email}."
+    hint = "Check the address and try again; if it stays so, tell the operator, who finds the reason in the gateway's log."
 
 
 class DiskFailed(Unavailable):

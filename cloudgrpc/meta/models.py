@@ -68,6 +68,7 @@ class Account(Table):
     root_id = TextField()  # the entry that is the root folder
     created_at = BigIntegerField()
     last_login_at = BigIntegerField(null=True)
+    closes_at = BigIntegerField(null=True)  # when the files of a closed account go; null: it is open
 
 
 class OtpChallenge(Table):
@@ -96,6 +97,15 @@ class Session(Table):
     created_at = BigIntegerField()
     expires_at = BigIntegerField(index=True)
     peer = TextField()
+    last_used_at = BigIntegerField(default=0)  # to the minute
+    client = TextField(default="")  # the program, as it told itself
+
+
+class Pace(Table):
+    """How often something was done: see core.pace."""
+
+    name = TextField(primary_key=True)
+    due_at = BigIntegerField(index=True)
 
 
 class Entry(Table):

@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: 5bd6651daf3e2cbd782fca9153d3762589f158c360089596e9f4cbc11b59b8d2
+# sha256 of the proto: e78aa3d50f99a07d4e052dcd75d512784be793c2959b2cb3757c4d88e53edb25

@@ -64,6 +64,36 @@ class AuthServiceStub:
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.WhoAmIRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.WhoAmIResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/cloudstorage.AuthService/ListSessions',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.EndSession = channel.unary_unary(
+                '/cloudstorage.AuthService/EndSession',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.EndSessionRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.EndSessionResponse.FromString,
+                _registered_method=True)
+        self.ChangeName = channel.unary_unary(
+                '/cloudstorage.AuthService/ChangeName',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ChangeNameRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ChangeNameResponse.FromString,
+                _registered_method=True)
+        self.ExportAccount = channel.unary_stream(
+                '/cloudstorage.AuthService/ExportAccount',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ExportAccountRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ExportAccountResponse.FromString,
+                _registered_method=True)
+        self.CloseAccount = channel.unary_unary(
+                '/cloudstorage.AuthService/CloseAccount',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CloseAccountRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CloseAccountResponse.FromString,
+                _registered_method=True)
+        self.ReopenAccount = channel.unary_unary(
+                '/cloudstorage.AuthService/ReopenAccount',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReopenAccountRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReopenAccountResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -106,6 +136,48 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSessions(self, request, context):
+        """Added: where the caller is signed in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSession(self, request, context):
+        """Added: end one session, or all but the one that asks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeName(self, request, context):
+        """Added: call oneself otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportAccount(self, request, context):
+        """Added: an index of everything kept about the caller, as JSON.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseAccount(self, request, context):
+        """Added: close the account; it takes a verified code, and can be taken back until its files go.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReopenAccount(self, request, context):
+        """Added: take the closing back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -138,6 +210,36 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.WhoAmI,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.WhoAmIRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.WhoAmIResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSessionsRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'EndSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSession,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.EndSessionRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.EndSessionResponse.SerializeToString,
+            ),
+            'ChangeName': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeName,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ChangeNameRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ChangeNameResponse.SerializeToString,
+            ),
+            'ExportAccount': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAccount,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ExportAccountRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ExportAccountResponse.SerializeToString,
+            ),
+            'CloseAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseAccount,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CloseAccountRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CloseAccountResponse.SerializeToString,
+            ),
+            'ReopenAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenAccount,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReopenAccountRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReopenAccountResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -302,6 +404,168 @@ class AuthService:
             '/cloudstorage.AuthService/WhoAmI',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.WhoAmIRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.WhoAmIResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AuthService/ListSessions',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSessionsRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AuthService/EndSession',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.EndSessionRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.EndSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeName(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AuthService/ChangeName',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ChangeNameRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ChangeNameResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cloudstorage.AuthService/ExportAccount',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ExportAccountRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ExportAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AuthService/CloseAccount',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.CloseAccountRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.CloseAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AuthService/ReopenAccount',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReopenAccountRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReopenAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

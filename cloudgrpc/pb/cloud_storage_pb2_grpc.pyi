@@ -47,6 +47,18 @@ class AuthServiceStub:
     Logout: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.LogoutRequest, _cloud_storage_pb2.LogoutResponse]
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.WhoAmIRequest, _cloud_storage_pb2.WhoAmIResponse]
     """Added: whose session this is."""
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListSessionsRequest, _cloud_storage_pb2.ListSessionsResponse]
+    """Added: where the caller is signed in."""
+    EndSession: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.EndSessionRequest, _cloud_storage_pb2.EndSessionResponse]
+    """Added: end one session, or all but the one that asks."""
+    ChangeName: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ChangeNameRequest, _cloud_storage_pb2.ChangeNameResponse]
+    """Added: call oneself otherwise."""
+    ExportAccount: _grpc.UnaryStreamMultiCallable[_cloud_storage_pb2.ExportAccountRequest, _cloud_storage_pb2.ExportAccountResponse]
+    """Added: an index of everything kept about the caller, as JSON."""
+    CloseAccount: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.CloseAccountRequest, _cloud_storage_pb2.CloseAccountResponse]
+    """Added: close the account; it takes a verified code, and can be taken back until its files go."""
+    ReopenAccount: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ReopenAccountRequest, _cloud_storage_pb2.ReopenAccountResponse]
+    """Added: take the closing back."""
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -58,6 +70,18 @@ class AuthServiceAsyncStub(AuthServiceStub):
     Logout: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.LogoutRequest, _cloud_storage_pb2.LogoutResponse]  # type: ignore[assignment]
     WhoAmI: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.WhoAmIRequest, _cloud_storage_pb2.WhoAmIResponse]  # type: ignore[assignment]
     """Added: whose session this is."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListSessionsRequest, _cloud_storage_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """Added: where the caller is signed in."""
+    EndSession: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.EndSessionRequest, _cloud_storage_pb2.EndSessionResponse]  # type: ignore[assignment]
+    """Added: end one session, or all but the one that asks."""
+    ChangeName: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ChangeNameRequest, _cloud_storage_pb2.ChangeNameResponse]  # type: ignore[assignment]
+    """Added: call oneself otherwise."""
+    ExportAccount: _aio.UnaryStreamMultiCallable[_cloud_storage_pb2.ExportAccountRequest, _cloud_storage_pb2.ExportAccountResponse]  # type: ignore[assignment]
+    """Added: an index of everything kept about the caller, as JSON."""
+    CloseAccount: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.CloseAccountRequest, _cloud_storage_pb2.CloseAccountResponse]  # type: ignore[assignment]
+    """Added: close the account; it takes a verified code, and can be taken back until its files go."""
+    ReopenAccount: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ReopenAccountRequest, _cloud_storage_pb2.ReopenAccountResponse]  # type: ignore[assignment]
+    """Added: take the closing back."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -102,6 +126,54 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.WhoAmIResponse, _abc.Awaitable[_cloud_storage_pb2.WhoAmIResponse]]:
         """Added: whose session this is."""
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _cloud_storage_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListSessionsResponse, _abc.Awaitable[_cloud_storage_pb2.ListSessionsResponse]]:
+        """Added: where the caller is signed in."""
+
+    @_abc_1.abstractmethod
+    def EndSession(
+        self,
+        request: _cloud_storage_pb2.EndSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.EndSessionResponse, _abc.Awaitable[_cloud_storage_pb2.EndSessionResponse]]:
+        """Added: end one session, or all but the one that asks."""
+
+    @_abc_1.abstractmethod
+    def ChangeName(
+        self,
+        request: _cloud_storage_pb2.ChangeNameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ChangeNameResponse, _abc.Awaitable[_cloud_storage_pb2.ChangeNameResponse]]:
+        """Added: call oneself otherwise."""
+
+    @_abc_1.abstractmethod
+    def ExportAccount(
+        self,
+        request: _cloud_storage_pb2.ExportAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cloud_storage_pb2.ExportAccountResponse], _abc.AsyncIterator[_cloud_storage_pb2.ExportAccountResponse]]:
+        """Added: an index of everything kept about the caller, as JSON."""
+
+    @_abc_1.abstractmethod
+    def CloseAccount(
+        self,
+        request: _cloud_storage_pb2.CloseAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.CloseAccountResponse, _abc.Awaitable[_cloud_storage_pb2.CloseAccountResponse]]:
+        """Added: close the account; it takes a verified code, and can be taken back until its files go."""
+
+    @_abc_1.abstractmethod
+    def ReopenAccount(
+        self,
+        request: _cloud_storage_pb2.ReopenAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ReopenAccountResponse, _abc.Awaitable[_cloud_storage_pb2.ReopenAccountResponse]]:
+        """Added: take the closing back."""
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
