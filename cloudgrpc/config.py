@@ -147,7 +147,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 # Keys that may come from a file instead, named with `_file` after them.
-SECRET_KEYS = frozenset({("gateway", "digest_key"), ("database", "password"), ("cluster", "secret"), ("mail", "password")})
+SECRET_KEYS = frozenset(
+    {("gateway", "digest_key"), ("database", "password"), ("cluster", "secret"), ("mail", "password")}
+)
 
 # The names users already have in their environment.
 FAMILIAR = {

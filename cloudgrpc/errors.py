@@ -216,6 +216,12 @@ class TooManyCalls(TooMany):
     words = "Too many calls in a short time; go on in {seconds} s."
 
 
+class TooManySlow(Limit):
+    code = "too_many_slow"
+    words = "Too many uploads that are slow are under way at once."
+    hint = "Upload fewer files at once, or try again later."
+
+
 class NotNow(CloudError):
     status = Status.FAILED_PRECONDITION
     exit_code = Exit.NOT_NOW
@@ -364,7 +370,9 @@ class CopiesUnreachable(Unavailable):
 class MailFailed(Unavailable):
     code = "mail_failed"
     words = "The code could not be sent by mail to {email}."
-    hint = "Check the address and try again; if it stays so, tell the operator, who finds the reason in the gateway's log."
+    hint = (
+        "Check the address and try again; if it stays so, tell the operator, who finds the reason in the gateway's log."
+    )
 
 
 class DiskFailed(Unavailable):

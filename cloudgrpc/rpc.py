@@ -23,12 +23,15 @@ from cloudgrpc.errors import (
     Internal,
     PlaintextRefused,
     PortInUse,
+    TooMany,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ERROR_KEY = "cloudgrpc-error"
+CLIENT_KEY = "cloudgrpc-client"
+WAIT_KEY = "cloudgrpc-retry-after"  # seconds
 SECRET_KEY = "cloudgrpc-cluster-secret"  # noqa: S105 - the name of a metadata key, not a secret
 
 PIECE_BYTES = 1 << 20  # what one message to a client carries: three times cheaper a GiB than 64 KiB
@@ -117,7 +120,8 @@ def status_of(error: CloudError) -> grpc.StatusCode:
 
 
 def trailers_of(error: CloudError) -> tuple[tuple[str, str], ...]:
-    return ((ERROR_KEY, error.code),)
+    wait = ((WAIT_KEY, str(error.facts["seconds"])),) if isinstance(error, TooMany) else ()
+    return ((ERROR_KEY, error.code), *wait)
 
 
 def error_of(failure: grpc.Call | grpc.aio.AioRpcError, peer: str) -> CloudError:

@@ -1,16 +1,22 @@
 """The process-wide budget of bytes in flight, counted in chunks and taken before anything is read.
 
 Tried with eight uploads at once: without it the gateway grew by 400-600 MiB. Nobody may starve the others with it:
-uploads, whose senders may fall silent, leave some to downloads, and reading ahead takes only half of it.
+uploads, whose senders may fall silent, leave some to downloads, and reading ahead takes only half of it. Who sends a
+chunk slowly makes way: it goes on beside the budget, where there is room for many, but for few of one account.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+
+from cloudgrpc.errors import TooManySlow
 
 CHUNKS_IN_FLIGHT = 8
 CHUNKS_OF_UPLOADS = 6
 CHUNKS_AHEAD = 4
+SLOW_CHUNKS = 48  # half of each is there on average
+SLOW_OF_ONE = 12  # of one account
 
 
 class Slot:
@@ -34,6 +40,7 @@ class Budget:
         self._all = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
         self._uploads = asyncio.Semaphore(CHUNKS_OF_UPLOADS)
         self._ahead = asyncio.Semaphore(CHUNKS_AHEAD)
+        self._slow: Counter[str] = Counter()
 
     async def take_to_receive(self) -> Slot:
         await self._uploads.acquire()
@@ -55,3 +62,16 @@ class Budget:
         await self._ahead.acquire()
         await self._all.acquire()
         return Slot(self._all, self._ahead)
+
+    def make_way(self, slot: Slot, account_id: str) -> None:
+        """The chunk in this slot comes slowly: others may have the slot, and `end_slow` is to be called. Raises:
+        TooManySlow."""
+        if self._slow.total() >= SLOW_CHUNKS or self._slow[account_id] >= SLOW_OF_ONE:
+            raise TooManySlow
+        self._slow[account_id] += 1
+        slot.release()
+
+    def end_slow(self, account_id: str) -> None:
+        self._slow[account_id] -= 1
+        if not self._slow[account_id]:
+            del self._slow[account_id]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PIECES_PER_QUERY = 256  # 1 GiB of a file
 CHUNKS_AT_ONCE = 5  # of one download, where the budget has room for them
+SLOW_PIECE_BYTES = 64 << 10
 PATIENCE_S = 0.5  # with a reader, looked at twice: one that took nothing in between leaves its room to others
 
 
@@ -55,11 +56,16 @@ class _Place:
     offset: int = 0
     chunk: bytes | memoryview | None = None  # what is being written; none once the reader is given up as stalled
     _seen: tuple[int, int] = (-1, -1)
+    _piece_bytes: int = PIECE_BYTES
 
     def is_stalled(self) -> bool:
         """Whether the reader took nothing since this was asked before."""
         before, self._seen = self._seen, (self.position, self.offset)
-        return before == self._seen
+        if before != self._seen:
+            return False
+        # So little that even the slowest line takes it before its reader is called silent.
+        self._piece_bytes = SLOW_PIECE_BYTES
+        return True
 
     async def write_chunk(self, write: Write) -> None:
         """The rest of the chunk; a stalled reader gets no more than the piece that it is at."""
@@ -68,7 +74,7 @@ class _Place:
             await write(self._next_piece(self.chunk))
 
     def _next_piece(self, chunk: bytes | memoryview) -> memoryview:
-        piece = memoryview(chunk)[self.offset : self.offset + PIECE_BYTES]
+        piece = memoryview(chunk)[self.offset : self.offset + self._piece_bytes]
         self.offset += len(piece)
         if self.offset == len(chunk):
             self.position, self.offset = self.position + 1, 0

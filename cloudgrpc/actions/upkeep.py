@@ -12,16 +12,17 @@ import time
 from typing import TYPE_CHECKING
 
 from cloudgrpc.errors import CloudError
-from cloudgrpc.meta import accounts, nodes, uploads
+from cloudgrpc.meta import nodes, uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from cloudgrpc.actions.collecting import Collecting
     from cloudgrpc.actions.nodes import Nodes
     from cloudgrpc.actions.repair import Repair
     from cloudgrpc.config import Upkeep as Settings
     from cloudgrpc.meta.db import Database
+
+    Chore = Callable[[], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +30,15 @@ EXPIRED_AT_ONCE = 100
 
 
 class Upkeep:
+    """`chores`: further rounds, that others know how to do."""
+
     def __init__(
-        self, database: Database, nodes: Nodes, repair: Repair, collecting: Collecting, settings: Settings
+        self, database: Database, nodes: Nodes, repair: Repair, chores: Sequence[Chore], settings: Settings
     ) -> None:
         self._db = database
         self._nodes = nodes
         self._repair = repair
-        self._collecting = collecting
+        self._chores = chores
         self._settings = settings
         self._holder = secrets.token_hex(8)
         # Heartbeats that came while this gateway was down or asleep are missing: nobody is late before one could come.
@@ -48,10 +51,10 @@ class Upkeep:
             rounds.create_task(self._every(self._watch_nodes))
             rounds.create_task(self._every(self._end_uploads))
             rounds.create_task(self._every(self._repair_all, self._nodes.repair_wanted))
-            rounds.create_task(self._every(self._collecting.take_inventories))
-            rounds.create_task(self._every(self._collecting.collect))
+            for chore in self._chores:
+                rounds.create_task(self._every(chore))
 
-    async def _every(self, step: Callable[[], Awaitable[None]], wanted: asyncio.Event | None = None) -> None:
+    async def _every(self, step: Chore, wanted: asyncio.Event | None = None) -> None:
         """Run a step each round, or at once when `wanted` is set; one that fails is logged and tried again."""
         while True:
             try:
@@ -86,7 +89,6 @@ class Upkeep:
             if await self._db.run(uploads.abandon, upload_id):
                 log.info("upload %s was abandoned: nothing was heard of it", upload_id)
         await self._db.run(uploads.forget, int(self._settings.upload_record_s * 1_000_000))
-        await self._db.run(accounts.sweep)
 
     async def _repair_all(self) -> None:
         total = 0

@@ -20,7 +20,7 @@ from blake3 import blake3
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.replicated import ReplicatedStore
 from cloudgrpc.core.chunking import chunk_count, chunk_lengths
-from cloudgrpc.errors import CloudError, DiskFull, PeerSilent, PoolFull, QuorumMissed, UploadSizeWrong
+from cloudgrpc.errors import CloudError, DiskFull, PeerSilent, PoolFull, QuorumMissed, TooManySlow, UploadSizeWrong
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.uploads import Answer, Planned, Stored, Wish
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 IDS_AHEAD = 16  # of one upload, planned before its chunks are sent; the budget lets fewer be under way
 RECEIPTS_EVERY_S = 0.1  # at the most; written singly they cost a fiftieth of an upload's CPU time
+SLOW_S = 2.0  # for a chunk: from then on it makes way for others
 NOTHING = memoryview(b"")
 INLINE_BYTES = 64 << 10  # hashing less takes no longer than the hop to another thread
 
@@ -115,6 +116,7 @@ class _Taking:
     def __init__(self, home: Uploads, upload_id: str, wish: Wish, planned: list[Planned], incoming: Incoming) -> None:
         self._home = home
         self._upload_id = upload_id
+        self._account_id = wish.account_id
         self._size = wish.size_bytes
         self._incoming = incoming
         self._content = blake3()
@@ -139,7 +141,8 @@ class _Taking:
                     planned = await self._planned.get()
                     slot = await self._home.budget.take_to_receive()
                     try:
-                        chunk = await self._next_chunk(planned, length)
+                        parts, slot = await self._receive(length, slot)
+                        chunk = await self._digested(planned.chunk_id, length, parts)
                     except BaseException:
                         slot.release()
                         raise
@@ -151,11 +154,38 @@ class _Taking:
             raise _first(group) from group
         return f"blake3:{self._content.hexdigest()}"
 
-    async def _next_chunk(self, planned: Planned, length: int) -> Chunk:
-        parts = await self._incoming.take(length)
+    async def _receive(self, length: int, slot: Slot) -> tuple[list[memoryview], Slot]:
+        """The bytes of the next chunk, and the slot that they are in: who sends slowly makes way until all is here.
+
+        Raises: UploadSizeWrong, PeerSilent, TooManySlow.
+        """
+        loop, budget, made_way = asyncio.get_running_loop(), self._home.budget, False
+        limit = asyncio.timeout(None)
+
+        def make_way() -> None:
+            nonlocal made_way
+            try:
+                budget.make_way(slot, self._account_id)
+                made_way = True
+            except TooManySlow:
+                limit.reschedule(loop.time())
+
+        slow = loop.call_later(SLOW_S, make_way)
+        try:
+            async with limit:
+                parts = await self._incoming.take(length)
+        except TimeoutError as error:
+            raise TooManySlow from error
+        finally:
+            slow.cancel()
+            if made_way:
+                budget.end_slow(self._account_id)
+        return parts, await budget.take_to_receive() if made_way else slot
+
+    async def _digested(self, chunk_id: str, length: int, parts: list[memoryview]) -> Chunk:
         if length < INLINE_BYTES:
-            return self._digest(planned.chunk_id, parts)
-        return await asyncio.to_thread(self._digest, planned.chunk_id, parts)
+            return self._digest(chunk_id, parts)
+        return await asyncio.to_thread(self._digest, chunk_id, parts)
 
     def _digest(self, chunk_id: str, parts: list[memoryview]) -> Chunk:
         for part in parts:

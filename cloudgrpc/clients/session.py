@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast
 import grpc
 import msgspec
 
-from cloudgrpc import rpc
+from cloudgrpc import __version__, rpc
 from cloudgrpc.errors import LocalFile, SessionEnded
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from cloudgrpc.errors import CloudError
 
@@ -51,6 +51,7 @@ class Gateway:
         self.address = address
         options = [*rpc.CHANNEL_OPTIONS, *KEEPALIVE, *ONE_THREAD]
         self._channel = grpc.insecure_channel(address, options=options)
+        self._introduction = ((rpc.CLIENT_KEY, client_words(os.uname().nodename)),)
         self.auth = stubs.AuthServiceStub(self._channel)
         self.files = stubs.FileServiceStub(self._channel)
         # The two that carry files, with messages as they are on the wire: see `wire`.
@@ -65,9 +66,19 @@ class Gateway:
     def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Reply], request: Request) -> Reply:
         """Raises: the error the gateway told, GatewayUnreachable, or CallTooSlow."""
         try:
-            return method(request, timeout=CALL_TIMEOUT_S)
+            return method(request, timeout=CALL_TIMEOUT_S, metadata=self._introduction)
         except grpc.RpcError as failure:
             raise self.error_of(failure) from failure
+
+    def stream(self, method: grpc.UnaryStreamMultiCallable[Request, Reply], request: Request) -> Iterator[Reply]:
+        """The replies, however long they take in all. Raises: as `call`, at any of them."""
+        replies = method(request)
+        try:
+            yield from replies
+        except grpc.RpcError as failure:
+            raise self.error_of(failure) from failure
+        finally:
+            replies.cancel()
 
     def error_of(self, failure: grpc.RpcError) -> CloudError:
         return rpc.error_of(cast("grpc.Call", failure), self.address)
@@ -140,22 +151,33 @@ class SessionStore:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 entries = self._read()
                 yield entries
-                self._write(entries)
+                write_private(self._file, [msgspec.json.format(msgspec.json.encode(entries))])
         except OSError as error:
             raise _local(error, self._folder) from error
 
-    def _write(self, entries: dict[str, SignIn]) -> None:
-        # mkstemp makes the file 0600 from its first moment; a reader sees the old file or the new one.
-        handle, aside = tempfile.mkstemp(dir=self._folder, prefix=".sessions-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(entries)))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(aside).replace(self._file)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+
+def write_private(path: Path, pieces: Iterable[bytes]) -> None:
+    """Make or replace a file that only its owner can read; until all of it is on disk, `path` stays what it was.
+
+    Raises: OSError.
+    """
+    # mkstemp makes the file 0600 from its first moment.
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:64]}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).replace(path)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def client_words(host: str) -> str:
+    """What the gateway is told about this program; metadata holds printable ASCII only."""
+    told = f"shell {__version__} on {host}"
+    return "".join(letter for letter in told if " " <= letter <= "~").strip()
 
 
 def config_folder() -> Path:

@@ -17,8 +17,9 @@ from cloudgrpc.clients.session import Gateway, Session, SessionStore, config_fol
 from cloudgrpc.clients.shell_account import AccountCommands
 from cloudgrpc.clients.shell_files import FileCommands
 from cloudgrpc.clients.shell_parser import Command, Parser
-from cloudgrpc.clients.sign_in import ask_stdin
-from cloudgrpc.errors import CloudError, CommandUnknown, Exit, Unexpected, UsageWrong
+from cloudgrpc.clients.shell_sessions import SessionCommands
+from cloudgrpc.clients.sign_in import AtStdin, Entrance
+from cloudgrpc.errors import CloudError, CommandUnknown, Exit, SessionEnded, Unexpected, UsageWrong
 
 if TYPE_CHECKING:
     import argparse
@@ -64,8 +65,13 @@ class Shell:
         self.exit_code: int = Exit.OK  # of the newest command
         self.is_prompting = False  # a person types the commands, without `cloudgrpc shell` before them
         self._store = store
+        self._person = AtStdin()
+        self._entrance = Entrance(gateway, store, self._person)
         self.groups = {
-            "Your account": AccountCommands(gateway, store, ask_stdin).commands(),
+            "Your account": [
+                *SessionCommands(gateway, store, self._entrance, self._person).commands(),
+                *AccountCommands(self._session, self._entrance, self._person).commands(),
+            ],
             "Your files": FileCommands(self._session).commands(),
             "This shell": [
                 Command("Show what you can do.", _help_parser(), self._help),
@@ -87,7 +93,7 @@ class Shell:
         """Run a command; whatever goes wrong is told here and becomes the exit code. Returns True to leave."""
         self.exit_code = Exit.OK
         try:
-            self._run(words)
+            self._run_signed_in(words)
             sys.stdout.flush()
         except CloudError as error:
             self.fail(error)
@@ -122,6 +128,18 @@ class Shell:
     def fail(self, error: CloudError) -> None:
         self.exit_code = error.exit_code
         render.print_failure(error, self.is_prompting)
+
+    def _run_signed_in(self, words: list[str]) -> None:
+        """A session that ended leads a person back to sign-in, and the command goes on; a script just fails."""
+        try:
+            self._run(words)
+        except SessionEnded:
+            known = self._store.known(self.gateway.address)
+            if known is None or not self._person.is_there:
+                raise
+            self._person.tell("Your session has ended; sign in again to go on.")
+            self._entrance.login(known.email)
+            self._run(words)
 
     def _run(self, words: list[str]) -> None:
         command = self._command(words[0])

@@ -1,50 +1,33 @@
-"""The shell's commands about the person: enroll, login, logout, whoami."""
+"""The shell's commands about the account itself: whoami, and account with its actions."""
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
+from cloudgrpc.clients.session import write_private
+from cloudgrpc.clients.shell_actions import Actions, run_action
 from cloudgrpc.clients.shell_parser import Command, Parser
-from cloudgrpc.clients.sign_in import Entrance
-from cloudgrpc.errors import NotSignedIn, SignInLeft
+from cloudgrpc.errors import AccountClosed, LocalFile, NameTaken
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Iterator
 
-    from cloudgrpc.clients.session import Gateway, SessionStore
-    from cloudgrpc.clients.sign_in import Ask
+    from cloudgrpc.clients.session import Session
+    from cloudgrpc.clients.sign_in import Entrance, Person
 
-
-def _enroll_parser() -> Parser:
-    parser = Parser(
-        "enroll",
-        "Make an account. A code is sent to the e-mail address; type it to prove that the address is yours.",
-        'enroll alice@example.org "Alice Ndi"',
-    )
-    parser.add_argument("email", metavar="EMAIL", help="your e-mail address")
-    parser.add_argument("full_name", metavar="NAME", nargs="+", help="your name")
-    return parser
-
-
-def _login_parser() -> Parser:
-    parser = Parser(
-        "login",
-        "Sign in with a code that is sent to your e-mail address. You stay signed in for 24 hours.",
-        """
-        login alice@example.org
-        login                      the address that was last signed in here
-        """,
-    )
-    parser.add_argument("email", metavar="EMAIL", nargs="?", help="your e-mail address")
-    return parser
-
-
-def _logout_parser() -> Parser:
-    return Parser("logout", "End your session, here and at the gateway.", "logout")
+CLOSING = (
+    "This closes the account of {email}:",
+    "- all other sessions end, and your files cannot be reached any more;",
+    "- they are deleted for good after a time of grace, whose last day is told when the account is closed;",
+    "- until that day you can take it back with: account reopen",
+    "The code that is sent to you now confirms it; Ctrl-D leaves everything as it is.",
+)
 
 
 def _whoami_parser() -> Parser:
@@ -52,51 +35,112 @@ def _whoami_parser() -> Parser:
 
 
 class AccountCommands:
-    def __init__(self, gateway: Gateway, store: SessionStore, ask: Ask) -> None:
-        self._gateway = gateway
-        self._store = store
-        self._ask = ask
-        self._entrance = Entrance(gateway, store, ask, lambda text: print(render.shown(text), file=sys.stderr))
+    def __init__(self, session: Callable[[], Session], entrance: Entrance, person: Person) -> None:
+        """`session`: who is signed in at the moment a command runs; raises SessionEnded."""
+        self._session = session
+        self._entrance = entrance
+        self._person = person
 
     def commands(self) -> list[Command]:
         return [
-            Command("Make an account.", _enroll_parser(), self._enroll),
-            Command("Sign in with a code sent by e-mail.", _login_parser(), self._login),
-            Command("End your session.", _logout_parser(), self._logout),
-            Command("Show who is signed in.", _whoami_parser(), self._whoami),
+            Command("Show who is signed in.", _whoami_parser(), self._show),
+            Command("Rename, export, close or reopen your account.", self._account_parser(), run_action),
         ]
 
-    def _enroll(self, args: argparse.Namespace) -> None:
-        sign_in = self._entrance.enroll(args.email, " ".join(args.full_name))
-        print(f"Welcome, {render.shown(' '.join(args.full_name))}. You are signed in as {render.shown(sign_in.email)}.")
+    def _account_parser(self) -> Parser:
+        parser = Parser(
+            "account",
+            "Show your account, or change it.",
+            """
+            account
+            account name "Alice Ndi"
+            account export alice.json
+            account close
+            """,
+        )
+        actions = Actions(parser, self._show)
+        name = actions.add("name", self._rename, "Change your name.", 'account name "Alice Ndi"')
+        name.add_argument("full_name", metavar="NAME", nargs="+", help="your new name")
+        export = actions.add(
+            "export",
+            self._export,
+            "Save an index of everything kept about you, as JSON.",
+            "account export alice.json\naccount export | less",
+        )
+        export.add_argument("file", metavar="FILE", nargs="?", help="on this computer (default: printed)")
+        export.add_argument("--force", action="store_true", help="replace FILE if it exists")
+        actions.add("close", self._close, "Close your account; a code confirms it.", "account close")
+        actions.add("reopen", self._reopen, "Take the closing of your account back.", "account reopen")
+        return parser
 
-    def _login(self, args: argparse.Namespace) -> None:
-        sign_in = self._entrance.login(args.email or self._usual_email())
-        print(f"You are signed in as {render.shown(sign_in.email)}.")
-
-    def _logout(self, _: argparse.Namespace) -> None:
-        sign_in = self._store.signed_in(self._gateway.address)
-        # A session that had ended by itself is what was asked for.
-        with suppress(NotSignedIn):
-            self._gateway.call(self._gateway.auth.Logout, pb.LogoutRequest(session_token=sign_in.session_token))
-        self._store.forget(self._gateway.address)
-        print(f"{render.shown(sign_in.email)} is signed out.")
-
-    def _whoami(self, _: argparse.Namespace) -> None:
-        token = self._store.signed_in(self._gateway.address).session_token
-        me = self._gateway.call(self._gateway.auth.WhoAmI, pb.WhoAmIRequest(session_token=token))
+    def _show(self, _: argparse.Namespace) -> None:
+        session = self._session()
+        me = self._me(session)
         print(f"{render.shown(me.full_name)} <{render.shown(me.email)}>")
-        print(f"at {self._gateway.address}, enrolled {render.when(me.created_at)}")
+        print(f"at {session.gateway.address}, enrolled {render.when(me.created_at)}")
         print(f"signed in until {render.when(me.session_expires_at)}")
+        if me.closes_at:
+            print(f"closed: the files go on {render.when(me.closes_at)}, unless you type: account reopen")
 
-    def _usual_email(self) -> str:
-        known = self._store.known(self._gateway.address)
-        if known:
-            return known.email
+    def _rename(self, args: argparse.Namespace) -> None:
+        session = self._session()
+        request = pb.ChangeNameRequest(session_token=session.token, full_name=" ".join(args.full_name))
+        reply = session.call(session.gateway.auth.ChangeName, request)
+        print(f"Your name is now {render.shown(reply.full_name)}.")
+
+    def _export(self, args: argparse.Namespace) -> None:
+        if args.file is None:
+            _print_export(self._exported())
+            return
+        path = Path(args.file).expanduser()
+        _check_target(path, may_replace=args.force)
         try:
-            email = self._ask("E-mail: ")
-        except EOFError:
-            email = ""
-        if not email:
-            raise SignInLeft
-        return email
+            write_private(path, self._exported())
+        except OSError as error:
+            raise LocalFile(path=path, reason=error.strerror or error) from error
+        print(f"Wrote {render.shown(str(path))}")
+
+    def _exported(self) -> Iterator[bytes]:
+        session = self._session()
+        request = pb.ExportAccountRequest(session_token=session.token)
+        for reply in session.gateway.stream(session.gateway.auth.ExportAccount, request):
+            yield reply.data
+
+    def _close(self, _: argparse.Namespace) -> None:
+        session = self._session()
+        me = self._me(session)
+        if me.closes_at:
+            raise AccountClosed(closes_at=render.when(me.closes_at))
+        for line in CLOSING:
+            self._person.tell(line.format(email=me.email))
+        request = pb.CloseAccountRequest(session_token=session.token, verification_token=self._entrance.prove(me.email))
+        reply = session.call(session.gateway.auth.CloseAccount, request)
+        print(f"Your account is closed. Its files go on {render.when(reply.closes_at)}; until then: account reopen")
+
+    def _reopen(self, _: argparse.Namespace) -> None:
+        session = self._session()
+        session.call(session.gateway.auth.ReopenAccount, pb.ReopenAccountRequest(session_token=session.token))
+        print("Your account is open again.")
+
+    def _me(self, session: Session) -> pb.WhoAmIResponse:
+        return session.call(session.gateway.auth.WhoAmI, pb.WhoAmIRequest(session_token=session.token))
+
+
+def _check_target(path: Path, may_replace: bool) -> None:
+    """Raises: NameTaken, LocalFile when what stands there is no file."""
+    if not os.path.lexists(path):
+        return
+    if not may_replace:
+        raise NameTaken.told(f"{path} exists already; --force replaces it.")
+    # Replacing /dev/null, say, would harm the whole computer.
+    if not (path.is_file() or path.is_symlink()):
+        raise LocalFile(path=path, reason="is not a regular file")
+
+
+def _print_export(pieces: Iterator[bytes]) -> None:
+    if not sys.stdout.isatty():
+        sys.stdout.buffer.writelines(pieces)
+        return
+    # Names of files may hold what steers a terminal.
+    for line in b"".join(pieces).decode(errors="replace").split("\n"):
+        print(render.shown(line))

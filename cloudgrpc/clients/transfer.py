@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # a gateway restarts in less
+FIRST_PIECE_BYTES, LEAST_PIECE_BYTES = 256 << 10, 64 << 10
+QUICK_S, SLOW_S = 0.1, 1.0  # for one piece: the next is larger, or smaller
 SMALL_TIMEOUT_S = 60.0  # for a file that fits one message
 
 
@@ -168,6 +170,7 @@ class _Pieces:
         self._digest = blake3()
         self._lock = threading.Lock()  # between gRPC's thread and the one that waits for the answer
         self._is_over = False
+        self._piece_bytes = FIRST_PIECE_BYTES
         self.sent = 0
         self.fault: CloudError | None = None
 
@@ -198,7 +201,9 @@ class _Pieces:
                     return
                 self.sent += len(piece)
                 self._on_progress(len(piece))
+            started = time.monotonic()
             yield pack_data(piece)
+            self._adapt(time.monotonic() - started)
 
     def settle(self) -> None:
         """Tell the progress of what the gateway did not need to see again."""
@@ -212,8 +217,16 @@ class _Pieces:
             self._is_over = True
             self._on_progress(-self.sent)
 
+    def _adapt(self, took_s: float) -> None:
+        """Large messages cost least; on a slow line they would look like silence, and the bar would stand still."""
+        if took_s < QUICK_S:
+            self._piece_bytes = min(self._piece_bytes * 2, CHUNK_BYTES)
+        elif took_s > SLOW_S:
+            self._piece_bytes = max(self._piece_bytes // 2, LEAST_PIECE_BYTES)
+
     def _read(self) -> bytes:
-        wanted = min(CHUNK_BYTES, self._size - self.sent)
+        # A piece never reaches over the end of a chunk, or the gateway would have to keep two messages for it.
+        wanted = min(self._piece_bytes, CHUNK_BYTES - self.sent % CHUNK_BYTES, self._size - self.sent)
         piece = self._file.read(wanted)
         is_last = self.sent + len(piece) == self._size
         # The last piece is held back until the file is known to have kept its size; without it nothing is kept.

@@ -25,3 +25,8 @@ def rfc3339(micros: int | None) -> str:
     if micros is None:
         return ""
     return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def day(micros: int) -> str:
+    """The day in UTC, for people."""
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).date().isoformat()

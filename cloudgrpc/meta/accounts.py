@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from peewee import fn
 
 from cloudgrpc.core import otp, quota
 from cloudgrpc.core.otp import SentCode, Verdict
+from cloudgrpc.core.pace import in_seconds
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import AccountUnknown, AlreadyEnrolled, PoolPromised, ProofMissing, SessionEnded
-from cloudgrpc.meta import events
+from cloudgrpc.errors import (
+    AccountUnknown,
+    AlreadyEnrolled,
+    PoolPromised,
+    ProofMissing,
+    SessionEnded,
+    TooManyCodes,
+    TooManyTries,
+)
+from cloudgrpc.meta import events, paces
 from cloudgrpc.meta.db import locked, now
 from cloudgrpc.meta.models import Account, Cluster, Entry, Node, OtpChallenge, Proof, Session, new_id
 from cloudgrpc.meta.prepared import Prepared, blank
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudgrpc.core.pace import Rule
+    from cloudgrpc.core.peers import Visitor
 
 
 @dataclass(frozen=True)
@@ -25,7 +41,9 @@ class Caller:
     full_name: str
     root_id: str
     created_at: int
+    session_id: str
     session_expires_at: int
+    closes_at: int | None  # when the files of a closed account go; None: it is open
 
 
 _CALLER = Prepared(
@@ -36,7 +54,9 @@ _CALLER = Prepared(
             Account.full_name,
             Account.root_id,
             Account.created_at,
+            Session.session_id,
             Session.expires_at,
+            Account.closes_at,
         )
         .join(Account)
         .where((Session.digest == blank("digest")) & (Session.expires_at > blank("now")))
@@ -50,7 +70,7 @@ class NewSession:
 
     digest: str
     valid_us: int
-    peer: str
+    visitor: Visitor
 
 
 @dataclass(frozen=True)
@@ -62,21 +82,37 @@ class Promise:
     overcommit: float
 
 
-def remember_code(email: str, digest: str) -> None:
-    """The newest code takes the row: an older one is void from here on."""
+def remember_code(email: str, digest: str, rules: Sequence[Rule], visitor: Visitor) -> None:
+    """The newest code takes the row: an older one is void from here on. Raises: TooManyCodes, by the rules."""
+    wait = paces.take(rules)
+    if wait:
+        raise TooManyCodes(seconds=in_seconds(wait))
     row = {"email": email, "digest": digest, "expires_at": now() + otp.VALID_US, "attempts": 0}
     OtpChallenge.insert(row).on_conflict(
         conflict_target=[OtpChallenge.email],
         update={OtpChallenge.digest: digest, OtpChallenge.expires_at: row["expires_at"], OtpChallenge.attempts: 0},
     ).execute()
-    events.record("code.sent", f"a sign-in code was sent to {email}")
+    events.record("code.made", f"a sign-in code for {email} was made", visitor=visitor)
 
 
-def judge_code(email: str, digest: str, proof_digest: str, peer: str) -> tuple[Verdict, int]:
+def forget_code(email: str, rule: str, visitor: Visitor) -> None:
+    """The code did not reach anybody: it is void, and the next may be asked for at once."""
+    OtpChallenge.delete().where(OtpChallenge.email == email).execute()
+    paces.give_back(rule)
+    events.record("code.undelivered", f"the sign-in code for {email} could not be delivered", visitor=visitor)
+
+
+def judge_code(
+    email: str, digest: str, proof_digest: str, rules: Sequence[Rule], visitor: Visitor
+) -> tuple[Verdict, int]:
     """Judge a typed code and record the attempt. OK uses the code up and keeps a proof under `proof_digest`.
 
-    Returns the verdict and the attempts left; raises nothing, since a raise would undo the record of the attempt.
+    Returns the verdict and the attempts left; a wrong one raises nothing, since that would undo the record of the
+    attempt. Raises: TooManyTries, by the rules.
     """
+    wait = paces.take(rules)
+    if wait:
+        raise TooManyTries(seconds=in_seconds(wait))
     moment = now()
     row = locked(OtpChallenge.select().where(OtpChallenge.email == email)).first()
     sent = SentCode(row.digest, row.expires_at, row.attempts) if row else None
@@ -84,7 +120,7 @@ def judge_code(email: str, digest: str, proof_digest: str, peer: str) -> tuple[V
     if verdict is Verdict.WRONG:
         OtpChallenge.update(attempts=OtpChallenge.attempts + 1).where(OtpChallenge.email == email).execute()
         left = otp.MAX_ATTEMPTS - row.attempts - 1
-        events.record("code.wrong", f"a wrong sign-in code was typed for {email}", left=left)
+        events.record("code.wrong", f"a wrong sign-in code was typed for {email}", visitor=visitor, left=left)
         return verdict, left
     if verdict is Verdict.OK:
         OtpChallenge.delete().where(OtpChallenge.email == email).execute()
@@ -92,10 +128,10 @@ def judge_code(email: str, digest: str, proof_digest: str, peer: str) -> tuple[V
             digest=proof_digest,
             email=email,
             expires_at=moment + otp.PROOF_VALID_US,
-            peer=peer,
+            peer=visitor.connection,
             peer_expires_at=moment + otp.PEER_PROOF_VALID_US,
         )
-        events.record("code.verified", f"{email} was verified")
+        events.record("code.verified", f"{email} was verified", visitor=visitor)
     return verdict, 0
 
 
@@ -104,7 +140,7 @@ def enroll(email: str, full_name: str, proof: str, session: NewSession, promise:
 
     Raises: ProofMissing, AlreadyEnrolled, PoolPromised.
     """
-    _use_proof(email, proof, session.peer)
+    use_proof(email, proof, session.visitor)
     # Taken in turn, so that two enrolments cannot both see the last free promise.
     locked(Cluster.select()).execute()
     if Account.get_or_none(Account.email == email):
@@ -129,25 +165,18 @@ def enroll(email: str, full_name: str, proof: str, session: NewSession, promise:
         created_at=moment,
         modified_at=moment,
     )
-    events.record("account.enrolled", f"{email} enrolled", account_id=account_id)
+    events.record("account.enrolled", f"{email} enrolled", account_id=account_id, visitor=session.visitor)
     return _open_session(account, session)
 
 
 def log_in(email: str, proof: str, session: NewSession) -> Caller:
     """Raises: ProofMissing, AccountUnknown."""
-    _use_proof(email, proof, session.peer)
+    use_proof(email, proof, session.visitor)
     account = Account.get_or_none(Account.email == email)
     if account is None:
         raise AccountUnknown(email=email)
     Account.update(last_login_at=now()).where(Account.account_id == account.account_id).execute()
     return _open_session(account, session)
-
-
-def log_out(digest: str) -> None:
-    """Raises: SessionEnded."""
-    caller = find_caller(digest)
-    Session.delete().where(Session.digest == digest).execute()
-    events.record("session.ended", f"{caller.email} signed out", account_id=caller.account_id)
 
 
 def find_caller(digest: str) -> Caller:
@@ -163,7 +192,12 @@ def sweep() -> None:
     moment = now()
     OtpChallenge.delete().where(OtpChallenge.expires_at < moment).execute()
     Proof.delete().where(Proof.expires_at < moment).execute()
-    Session.delete().where(Session.expires_at < moment).execute()
+    for session in locked(Session.select(Session, Account).join(Account).where(Session.expires_at < moment)):
+        Session.delete().where(Session.digest == session.digest).execute()
+        events.record(
+            "session.expired", f"a session of {session.account.email} ran out", account_id=session.account.account_id
+        )
+    paces.sweep()
 
 
 def _open_session(account: Account, session: NewSession) -> Caller:
@@ -173,19 +207,23 @@ def _open_session(account: Account, session: NewSession) -> Caller:
         session_id=new_id(),
         account=account.account_id,
         created_at=moment,
+        last_used_at=moment,
         expires_at=moment + session.valid_us,
-        peer=session.peer,
+        peer=session.visitor.host,
+        client=session.visitor.client,
     )
-    events.record("session.started", f"{account.email} signed in", account_id=account.account_id, peer=session.peer)
-    return _caller(account, moment + session.valid_us)
+    events.record(
+        "session.started", f"{account.email} signed in", account_id=account.account_id, visitor=session.visitor
+    )
+    return find_caller(session.digest)
 
 
-def _use_proof(email: str, proof: str, peer: str) -> None:
+def use_proof(email: str, proof: str, visitor: Visitor) -> None:
     """A proof is good for one use. Clients that know only the contract send no token: then the connection that
-    verified the address is the proof, for a minute."""
+    verified the address is the proof, for a minute. Raises: ProofMissing."""
     moment = now()
     by_token = (Proof.digest == proof) & (Proof.expires_at > moment)
-    by_peer = (Proof.peer == peer) & (Proof.peer != "") & (Proof.peer_expires_at > moment)
+    by_peer = (Proof.peer == visitor.connection) & (Proof.peer != "") & (Proof.peer_expires_at > moment)
     used = Proof.delete().where((Proof.email == email) & (by_token if proof else by_peer)).execute()
     if not used:
         raise ProofMissing(email=email)
@@ -199,14 +237,3 @@ def _check_promise(promise: Promise) -> None:
         raise PoolPromised(
             needed=size_words(promise.new_account_bytes), promised=size_words(promised), limit=size_words(limit)
         )
-
-
-def _caller(account: Account, session_expires_at: int) -> Caller:
-    return Caller(
-        account_id=account.account_id,
-        email=account.email,
-        full_name=account.full_name,
-        root_id=account.root_id,
-        created_at=account.created_at,
-        session_expires_at=session_expires_at,
-    )

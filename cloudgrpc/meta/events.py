@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Event
 from cloudgrpc.meta.prepared import Prepared, blank
+
+if TYPE_CHECKING:
+    from cloudgrpc.core.peers import Visitor
 
 _RECORD = Prepared(
     lambda: Event.insert(
@@ -20,8 +24,18 @@ _RECORD = Prepared(
 )
 
 
-def record(kind: str, message: str, *, account_id: str = "", node_id: str = "", **details: object) -> None:
-    """`details` must hold no secret and must be JSON."""
+def record(
+    kind: str,
+    message: str,
+    *,
+    account_id: str = "",
+    node_id: str = "",
+    visitor: Visitor | None = None,
+    **details: object,
+) -> None:
+    """`details` must hold no secret and must be JSON; `visitor`: who did it, and from where."""
+    if visitor is not None:
+        details |= {"from": visitor.host, "client": visitor.client}
     _RECORD.run(
         at=now(), kind=kind, message=message, account_id=account_id, node_id=node_id, details=json.dumps(details)
     )

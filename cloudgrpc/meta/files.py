@@ -255,6 +255,12 @@ def purge(account_id: str, entry_id: str) -> None:
     )
 
 
+def purge_all(account_id: str, root_id: str) -> int:
+    """Delete everything in an account for good, its root folder too; returns the logical bytes there were."""
+    root = locked(Entry.select().where(_mine(account_id, root_id))).get()
+    return sum(_purge_batch(batch) for level in reversed(_levels(root)) for batch in _batches(level))
+
+
 def usage(account_id: str) -> Usage:
     account = Account.get_by_id(account_id)
     by_type = (

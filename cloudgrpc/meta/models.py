@@ -274,6 +274,7 @@ class Event(Table):
 
 
 TABLES: list[type[Table]] = [
+    Pace,
     Cluster,
     Lease,
     Account,

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import grpc
 
 from cloudgrpc import __version__, rpc
+from cloudgrpc.actions.account_care import AccountCare
 from cloudgrpc.actions.accounts import Accounts
+from cloudgrpc.actions.audit import Audit
 from cloudgrpc.actions.budget import Budget
 from cloudgrpc.actions.collecting import Collecting
 from cloudgrpc.actions.downloads import Downloads
 from cloudgrpc.actions.files import Files
 from cloudgrpc.actions.nodes import Nodes
+from cloudgrpc.actions.pacing import Pacing
 from cloudgrpc.actions.repair import Repair
 from cloudgrpc.actions.upkeep import Upkeep
 from cloudgrpc.actions.uploads import Uploads
@@ -26,12 +29,13 @@ from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import FolderInUse, LocalFile
 from cloudgrpc.meta import db, nodes, schema
 from cloudgrpc.meta.accounts import Promise
+from cloudgrpc.outside.mail import Mailer
 from cloudgrpc.pb import cloud_storage_pb2_grpc as services
 from cloudgrpc.servers.process import parent_gone, run_async, stop_event, until_stopped
 from cloudgrpc.servers.secrets_store import shared_secret
 from cloudgrpc.services.auth import AuthService
 from cloudgrpc.services.file import FileService, add_file_service
-from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses
+from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, Visitors
 from cloudgrpc.services.node import NodeService
 from cloudgrpc.services.storage import StorageService
 
@@ -49,6 +53,8 @@ class House:
     """The gateway's parts, built once."""
 
     accounts: Accounts
+    care: AccountCare
+    audit: Audit
     files: Files
     uploads: Uploads
     downloads: Downloads
@@ -68,7 +74,8 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
     with _data_folder(config), contextlib.closing(db.open_database(config.database, config.data_folder)) as database:
         await database.run(schema.migrate)
         secret = shared_secret(config, ("cluster", "secret"))
-        house = build(config, database, secret, await database.run(schema.cluster_id))
+        mailer = Mailer(config.mail) if config.mail.user else None
+        house = build(config, database, secret, await database.run(schema.cluster_id), mailer)
         server = build_server(house, config, secret)
         port = rpc.listen(server, config.gateway.host, config.gateway.port, "--port")
         await server.start()
@@ -78,10 +85,14 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
             await until_stopped(stop, *work)
         finally:
             await server.stop(GRACE_S)
+            await house.accounts.close()
+            await house.audit.close()
             await house.nodes.close()
+            if mailer is not None:
+                mailer.close()
 
 
-def build(config: Config, database: db.Database, secret: str, cluster_id: str) -> House:
+def build(config: Config, database: db.Database, secret: str, cluster_id: str, mailer: Mailer | None) -> House:
     timeout_s = config.cluster.node_timeout_s
     the_nodes = Nodes(
         database,
@@ -92,26 +103,36 @@ def build(config: Config, database: db.Database, secret: str, cluster_id: str) -
     accounts = Accounts(
         database,
         shared_secret(config, ("gateway", "digest_key")),
-        _print_code,
+        mailer.send_code if mailer else _print_code,
         Promise(config.drive.new_account_mb * MIB, config.cluster.replication_factor, config.drive.overcommit),
-        trusts_peers=not config.gateway.behind_proxy,
+        config.limits,
     )
+    care = AccountCare(database, config.upkeep.closed_account_s)
     budget = Budget()
     repair = Repair(database, the_nodes, config.upkeep)
     collecting = Collecting(database, the_nodes, config.upkeep)
+    chores = [collecting.take_inventories, collecting.collect, care.tidy]
     return House(
         accounts=accounts,
+        care=care,
+        audit=Audit(database),
         files=Files(database),
         uploads=Uploads(database, the_nodes, budget, config.drive),
         downloads=Downloads(database, the_nodes, budget, config.drive.silence_s),
         nodes=the_nodes,
-        upkeep=Upkeep(database, the_nodes, repair, collecting, config.upkeep),
+        upkeep=Upkeep(database, the_nodes, repair, chores, config.upkeep),
     )
 
 
 def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
-    server = grpc.aio.server(interceptors=[ErrorsToStatuses(), ClusterSecret(secret)], options=rpc.SERVER_OPTIONS)
-    services.add_AuthServiceServicer_to_server(AuthService(house.accounts), server)
+    interceptors = [
+        # The first is the outermost. It must see the visitor that the second tells of, so both run in the call's task.
+        ErrorsToStatuses(house.audit.refused),
+        Visitors(Pacing(config.limits.peer_calls_per_second), behind_proxy=config.gateway.behind_proxy),
+        ClusterSecret(secret),
+    ]
+    server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
+    services.add_AuthServiceServicer_to_server(AuthService(house.accounts, house.care), server)
     # What these do not implement, the generated servicers answer with UNIMPLEMENTED.
     files = FileService(  # type: ignore[abstract]
         house.accounts, house.files, house.uploads, house.downloads, config.drive
@@ -148,10 +169,15 @@ def _announce(config: Config, port: int, pool: int) -> None:
         f"  listens on  {rpc.address(config.gateway.host, port)}",
         f"  database    {db.describe(config.database, config.data_folder)}",
         f"  pool        {size_words(pool) if pool else '0 GB'}{more}",
-        "  mail        not configured: sign-in codes are printed here",
+        f"  mail        {_mail(config)}",
         "  payments    not configured",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _mail(config: Config) -> str:
+    mail = config.mail
+    return f"{mail.host}:{mail.port} as {mail.user}" if mail.user else "not configured: sign-in codes are printed here"
 
 
 async def _print_code(email: str, code: str) -> None:

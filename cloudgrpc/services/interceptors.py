@@ -11,20 +11,33 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from cloudgrpc import rpc
+from cloudgrpc.core.peers import VISITOR, visitor_of
 from cloudgrpc.errors import CloudError, ClusterSecretWrong, Internal, NotOffered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from cloudgrpc.actions.pacing import Pacing
+
 log = logging.getLogger(__name__)
 
 WORDS_BYTES = 2_000  # three times that on the wire, where every byte may be escaped
 
+NODE_SERVICE = "/cloudstorage.NodeService/"
+TOLD = frozenset({rpc.CLIENT_KEY, "user-agent", "x-forwarded-for"})
+
+Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any  # grpc.RpcMethodHandler: its four behaviours are untyped
 
 
 class ErrorsToStatuses(grpc.aio.ServerInterceptor):
-    """Every CloudError becomes its status; everything unexpected becomes INTERNAL with a reference into the log."""
+    """Every CloudError becomes its status; everything unexpected becomes INTERNAL with a reference into the log.
+
+    `on_error(method, error)` hears of every CloudError.
+    """
+
+    def __init__(self, on_error: Callable[[str, CloudError], None] = lambda *_: None) -> None:
+        self._on_error = on_error
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
@@ -32,12 +45,94 @@ class ErrorsToStatuses(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:
             return None
-        method = str(details.method)
-        if handler.response_streaming:
-            kind = "stream_stream" if handler.request_streaming else "unary_stream"
-            return handler._replace(**{kind: _guard_stream(getattr(handler, kind), method)})
-        kind = "stream_unary" if handler.request_streaming else "unary_unary"
-        return handler._replace(**{kind: _guard_unary(getattr(handler, kind), method)})
+        kind = _kind(handler)
+        behaviour = getattr(handler, kind)
+        # One that writes to the context itself is guarded like one that answers once.
+        guard = self._guard_stream if inspect.isasyncgenfunction(behaviour) else self._guard_unary
+        return handler._replace(**{kind: guard(behaviour, str(details.method))})
+
+    def _guard_unary(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        async def guarded(request: object, context: Context) -> object:
+            try:
+                answer = behaviour(request, context)
+                return await answer if inspect.isawaitable(answer) else answer
+            except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
+                await self._fail(context, method, error)
+
+        return guarded
+
+    def _guard_stream(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        async def guarded(request: object, context: Context) -> AsyncIterator[object]:
+            try:
+                async for answer in behaviour(request, context):
+                    yield answer
+            except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
+                await self._fail(context, method, error)
+
+        return guarded
+
+    async def _fail(self, context: Context, method: str, error: Exception) -> NoReturn:
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        if isinstance(error, NotImplementedError):  # what the generated servicers raise
+            await _abort(context, NotOffered(method=method.rpartition("/")[2]))
+        if isinstance(error, CloudError):
+            log.debug("%s: %s: %s", method, error.code, error)
+            self._on_error(method, error)
+            await _abort(context, error)
+        reference = secrets.token_hex(4)
+        log.error("%s failed, reference %s", method, reference, exc_info=error)
+        await _abort(context, Internal(reference=reference))
+
+
+class Visitors(grpc.aio.ServerInterceptor):
+    """Tells every call who makes it, and lets nobody make too many. Nodes are not counted.
+
+    Comes behind ErrorsToStatuses, in whose task the call runs.
+    """
+
+    def __init__(self, pacing: Pacing, *, behind_proxy: bool) -> None:
+        self._pacing = pacing
+        self._behind_proxy = behind_proxy
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
+    ) -> Handler:
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        told = {key: str(value) for key, value in details.invocation_metadata or () if key in TOLD}
+        is_counted = not str(details.method).startswith(NODE_SERVICE)
+
+        def arrive(context: Context) -> None:
+            client = told.get(rpc.CLIENT_KEY) or told.get("user-agent") or ""
+            visitor = visitor_of(
+                context.peer(), told.get("x-forwarded-for", ""), client, behind_proxy=self._behind_proxy
+            )
+            VISITOR.set(visitor)
+            if is_counted and visitor.host:
+                self._pacing.take(visitor.host)
+
+        kind = _kind(handler)
+        return handler._replace(**{kind: _after(arrive, getattr(handler, kind))})
+
+
+def _after(arrive: Callable[[Context], None], behaviour: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(behaviour):
+
+        async def streaming(request: object, context: Context) -> AsyncIterator[object]:
+            arrive(context)
+            async for answer in behaviour(request, context):
+                yield answer
+
+        return streaming
+
+    async def answering(request: object, context: Context) -> object:
+        arrive(context)
+        answer = behaviour(request, context)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    return answering
 
 
 class ClusterSecret(grpc.aio.ServerInterceptor):
@@ -50,58 +145,26 @@ class ClusterSecret(grpc.aio.ServerInterceptor):
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
     ) -> Handler:
         handler = await continuation(details)
-        if handler is None or not str(details.method).startswith("/cloudstorage.NodeService/"):
+        if handler is None or not str(details.method).startswith(NODE_SERVICE):
             return handler
         shown = next((value for key, value in details.invocation_metadata or () if key == rpc.SECRET_KEY), "")
         if hmac.compare_digest(shown.encode() if isinstance(shown, str) else shown, self._secret):
             return handler
 
-        async def refuse(_request: object, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+        async def refuse(_request: object, context: Context) -> NoReturn:
             log.warning("refused %s from %s: wrong cluster secret", details.method, context.peer())
-            await _abort(context, ClusterSecretWrong())
+            raise ClusterSecretWrong
 
         return grpc.unary_unary_rpc_method_handler(refuse)  # every RPC of NodeService is unary
 
 
-def _guard_unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
-    async def guarded(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> object:
-        try:
-            answer = behaviour(request, context)
-            return await answer if inspect.isawaitable(answer) else answer
-        except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
-            await _fail(context, method, error)
-
-    return guarded
+def _kind(handler: Handler) -> str:
+    """Which of a handler's four behaviours it has."""
+    words = {False: "unary", True: "stream"}
+    return f"{words[handler.request_streaming]}_{words[handler.response_streaming]}"
 
 
-def _guard_stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
-    if not inspect.isasyncgenfunction(behaviour):  # it writes to the context itself
-        return _guard_unary(behaviour, method)
-
-    async def guarded(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[object]:
-        try:
-            async for answer in behaviour(request, context):
-                yield answer
-        except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
-            await _fail(context, method, error)
-
-    return guarded
-
-
-async def _fail(context: grpc.aio.ServicerContext[Any, Any], method: str, error: Exception) -> NoReturn:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    if isinstance(error, NotImplementedError):  # what the generated servicers raise
-        await _abort(context, NotOffered(method=method.rpartition("/")[2]))
-    if isinstance(error, CloudError):
-        log.debug("%s: %s: %s", method, error.code, error)
-        await _abort(context, error)
-    reference = secrets.token_hex(4)
-    log.error("%s failed, reference %s", method, reference, exc_info=error)
-    await _abort(context, Internal(reference=reference))
-
-
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: CloudError) -> NoReturn:
+async def _abort(context: Context, error: CloudError) -> NoReturn:
     await context.abort(rpc.status_of(error), _short(str(error)), rpc.trailers_of(error))
 
 

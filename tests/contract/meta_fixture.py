@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cloudgrpc import config
 from cloudgrpc.core.introductions import Introduction
+from cloudgrpc.core.peers import Visitor
 from cloudgrpc.meta import accounts, copies, files, nodes, orphans, uploads
 from cloudgrpc.meta import db as meta_db
 from cloudgrpc.meta.accounts import Caller, NewSession, Promise
@@ -189,7 +190,11 @@ def plan(upload_id: str, planned: Planned) -> None:
 
 
 def session(peer: str = "peer", valid_us: int = HOUR) -> NewSession:
-    return NewSession(new_id(), valid_us, peer)
+    return NewSession(new_id(), valid_us, visitor(peer))
+
+
+def visitor(peer: str = "peer") -> Visitor:
+    return Visitor(peer, "192.0.2.7", "a test")
 
 
 def introduction(node_id: str, instance_id: str = "", capacity: int = GB) -> Introduction:
@@ -214,8 +219,8 @@ def opened(settings: config.Database, folder: Path) -> Iterator[Meta]:
 
 def _prove(email: str, peer: str) -> str:
     proof = new_id()
-    accounts.remember_code(email, "code")
-    accounts.judge_code(email, "code", proof, peer)
+    accounts.remember_code(email, "code", [], visitor(peer))
+    accounts.judge_code(email, "code", proof, [], visitor(peer))
     return proof
 
 

@@ -11,10 +11,10 @@ import pytest
 from cloudgrpc.core import otp
 from cloudgrpc.core.otp import Verdict
 from cloudgrpc.errors import AccountUnknown, AlreadyEnrolled, PoolPromised, ProofMissing, SessionEnded
-from cloudgrpc.meta import accounts, files
+from cloudgrpc.meta import accounts, files, sessions
 from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.meta.models import Account, OtpChallenge, Proof, Session, new_id
-from contract.meta_fixture import GB, HOUR, Meta, session
+from contract.meta_fixture import GB, HOUR, Meta, session, visitor
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.accounts import Caller
@@ -24,7 +24,7 @@ PLENTY = Promise(GB, 1, 1000.0)
 
 
 def judge(database: Meta, typed: str = "code", email: str = EMAIL, peer: str = "peer") -> tuple[Verdict, int]:
-    return database.run(accounts.judge_code, email, typed, new_id(), peer)
+    return database.run(accounts.judge_code, email, typed, new_id(), [], visitor(peer))
 
 
 def enroll(database: Meta, proof: str, email: str = EMAIL, peer: str = "peer", promise: Promise = PLENTY) -> Caller:
@@ -41,47 +41,47 @@ def _pool(database: Meta) -> None:
 
 
 def test_a_code_is_good_once(database: Meta) -> None:
-    database.run(accounts.remember_code, EMAIL, "code")
+    database.run(accounts.remember_code, EMAIL, "code", [], visitor())
     assert judge(database) == (Verdict.OK, 0)
     assert judge(database) == (Verdict.SPENT, 0)
 
 
 def test_a_code_typed_many_times_at_once_is_good_once(database: Meta) -> None:
-    database.run(accounts.remember_code, EMAIL, "code")
-    tries = [functools.partial(accounts.judge_code, EMAIL, "code", new_id(), "peer") for _ in range(8)]
+    database.run(accounts.remember_code, EMAIL, "code", [], visitor())
+    tries = [functools.partial(accounts.judge_code, EMAIL, "code", new_id(), [], visitor()) for _ in range(8)]
     assert Counter(verdict for verdict, _ in database.race(tries)) == {Verdict.OK: 1, Verdict.SPENT: 7}
     assert database.run(Proof.select().count) == 1
 
 
 def test_a_new_code_voids_the_older_one_and_starts_its_attempts_anew(database: Meta) -> None:
-    database.run(accounts.remember_code, EMAIL, "old")
+    database.run(accounts.remember_code, EMAIL, "old", [], visitor())
     judge(database, "wrong")
-    database.run(accounts.remember_code, EMAIL, "new")
+    database.run(accounts.remember_code, EMAIL, "new", [], visitor())
     assert judge(database, "old") == (Verdict.WRONG, otp.MAX_ATTEMPTS - 1)
     assert judge(database, "new") == (Verdict.OK, 0)
 
 
 def test_after_five_wrong_ones_the_right_code_is_refused_too(database: Meta) -> None:
-    database.run(accounts.remember_code, EMAIL, "code")
+    database.run(accounts.remember_code, EMAIL, "code", [], visitor())
     assert [judge(database, "wrong") for _ in range(5)] == [(Verdict.WRONG, left) for left in (4, 3, 2, 1, 0)]
     assert judge(database) == (Verdict.SPENT, 0)
 
 
 def test_wrong_codes_typed_at_once_are_all_counted(database: Meta) -> None:
-    database.run(accounts.remember_code, EMAIL, "code")
-    guesses = [functools.partial(accounts.judge_code, EMAIL, f"guess{n}", new_id(), "peer") for n in range(12)]
+    database.run(accounts.remember_code, EMAIL, "code", [], visitor())
+    guesses = [functools.partial(accounts.judge_code, EMAIL, f"guess{n}", new_id(), [], visitor()) for n in range(12)]
     assert Counter(verdict for verdict, _ in database.race(guesses)) == {Verdict.WRONG: 5, Verdict.SPENT: 7}
     assert database.run(OtpChallenge.get_by_id, EMAIL).attempts == otp.MAX_ATTEMPTS
 
 
 def test_a_code_of_another_address_is_no_code(database: Meta) -> None:
-    database.run(accounts.remember_code, "bob@example.org", "code")
+    database.run(accounts.remember_code, "bob@example.org", "code", [], visitor())
     assert judge(database) == (Verdict.SPENT, 0)
     assert judge(database, email="bob@example.org") == (Verdict.OK, 0)
 
 
 def test_a_code_expires_after_five_minutes(database: Meta) -> None:
-    database.run(accounts.remember_code, EMAIL, "code")
+    database.run(accounts.remember_code, EMAIL, "code", [], visitor())
     database.age("otp_challenge", "expires_at", otp.VALID_US - 10 * 1_000_000)
     assert judge(database, "wrong")[0] is Verdict.WRONG
     database.age("otp_challenge", "expires_at", 10 * 1_000_000)
@@ -89,10 +89,10 @@ def test_a_code_expires_after_five_minutes(database: Meta) -> None:
 
 
 def test_no_code_is_stored_and_what_is_sent_and_typed_is_an_event_each(database: Meta) -> None:
-    database.run(accounts.remember_code, EMAIL, "code")
+    database.run(accounts.remember_code, EMAIL, "code", [], visitor())
     judge(database, "wrong")
     judge(database)
-    assert [database.events(kind) for kind in ("code.sent", "code.wrong", "code.verified")] == [1, 1, 1]
+    assert [database.events(kind) for kind in ("code.made", "code.wrong", "code.verified")] == [1, 1, 1]
 
 
 def test_a_proof_by_its_token_enrolls_once(database: Meta) -> None:
@@ -221,18 +221,18 @@ def test_signing_out_ends_that_session_only_and_once(database: Meta) -> None:
     one, other = session(), session()
     database.run(accounts.enroll, EMAIL, "Alice", database.prove(EMAIL), one, PLENTY)
     database.run(accounts.log_in, EMAIL, database.prove(EMAIL), other)
-    database.run(accounts.log_out, one.digest)
+    database.run(sessions.log_out, one.digest, visitor())
     with pytest.raises(SessionEnded):
         database.read(accounts.find_caller, one.digest)
     with pytest.raises(SessionEnded):
-        database.run(accounts.log_out, one.digest)
+        database.run(sessions.log_out, one.digest, visitor())
     assert database.read(accounts.find_caller, other.digest).email == EMAIL
 
 
 def test_the_sweep_forgets_what_expired_and_nothing_else(database: Meta) -> None:
     enroll(database, database.prove(EMAIL))
     database.prove(EMAIL)
-    database.run(accounts.remember_code, EMAIL, "code")
+    database.run(accounts.remember_code, EMAIL, "code", [], visitor())
     database.run(accounts.sweep)
     counts = [database.run(table.select().count) for table in (OtpChallenge, Proof, Session)]
     assert counts == [1, 1, 1]

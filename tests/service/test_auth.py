@@ -438,7 +438,8 @@ def test_the_calls_for_people_are_those_of_the_contract() -> None:
     """So that the test above cannot quietly check nothing."""
     assert {name.partition("/")[2] for name in SIGNED_IN} == {
         *("Logout", "WhoAmI", "UploadFile", "DownloadFile", "ListFiles", "DeleteFile", "GetFileMetadata"),
-        *("CreateFolder", "ResolvePath", "GetStorageInfo", "GetStorageUsage"),
+        *("CreateFolder", "ResolvePath", "GetStorageInfo", "GetStorageUsage", "ListSessions", "EndSession"),
+        *("ChangeName", "ExportAccount", "CloseAccount", "ReopenAccount"),
     }
 
 

@@ -61,7 +61,7 @@ def postgres_cluster(tmp_path_factory: pytest.TempPathFactory, postgres: Postgre
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that ends silent transfers and collects what nobody needs, both within seconds."""
-    quick = {"drive_silence_s": SILENCE_S, "drive_upload_lease_s": 2, "upkeep_grace_s": 2.1, "upkeep_inventory_s": 0.3}
+    quick = {"drive_silence_s": SILENCE_S, "drive_upload_lease_s": 3, "upkeep_grace_s": 3.1, "upkeep_inventory_s": 0.3}
     cluster = Cluster(tmp_path_factory.mktemp("impatient"), nodes=2, capacity_gb=200, **quick)
     try:
         yield cluster.start()
@@ -799,6 +799,39 @@ def test_many_silent_senders_give_their_room_back(impatient: Cluster) -> None:
             upload.call.result(timeout=CALL_S)
         upload.end()
     upload_in_parallel([someone(impatient) for _ in range(8)])
+
+
+def trickle(user: User, name: str, over: threading.Event) -> Iterator[pb.UploadFileRequest]:
+    """A chunk, a little at a time, until `over`."""
+    yield metadata(user, name, CHUNK)
+    while not over.wait(0.2):
+        yield pb.UploadFileRequest(chunk_data=b"x" * 1000)
+
+
+def test_slow_senders_make_way_for_others_and_one_account_cannot_have_too_many(cluster: Cluster) -> None:
+    mallory, bob = someone(cluster), someone(cluster)
+    over = threading.Event()
+    slow = [
+        cluster.files.UploadFile.future(trickle(mallory, f"film{number}", over), timeout=CALL_S) for number in range(20)
+    ]
+    try:
+        time.sleep(0.5)
+        started = time.monotonic()
+        for number in range(4):
+            bob.upload(f"file{number}", content(CHUNK + 1))
+        took = time.monotonic() - started
+        assert took < 10, "three rounds of six make way after two seconds each"
+        cluster.wait(lambda: sum(call.done() for call in slow) == 8, what="those too many to be refused")
+        for call in [call for call in slow if call.done()]:
+            with refused("RESOURCE_EXHAUSTED", "too_many_slow"):
+                call.result()
+        assert mallory.names() == []
+    finally:
+        over.set()
+        for call in slow:
+            call.cancel()
+    cluster.wait(lambda: cluster.used_bytes(mallory.email) == (0, 0), what="their quota as before")
+    assert mallory.upload("film", content(CHUNK + 1)).file_id
 
 
 def test_readers_that_stop_reading_are_dropped_and_the_others_are_served(impatient: Cluster) -> None:

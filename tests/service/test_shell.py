@@ -10,11 +10,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pexpect
 import pytest
 
 from cloudgrpc.errors import Exit
 from cluster_harness import Cluster
+from person import Person, left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,81 +24,9 @@ EMAIL = "alice@example.org"
 NAME_THAT_NEEDS_QUOTES = 'it\'s a > b; c|d "e" #1.txt'
 
 
-class Person:
-    """Somebody at a terminal, with a folder and a home of their own."""
-
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
-        self.cluster = cluster
-        self.folder = folder
-        home = folder / "home"
-        home.mkdir()
-        self.environment = {
-            **cluster.environment(),
-            "HOME": str(home),
-            "XDG_CONFIG_HOME": str(home / ".config"),
-            "PROMPT_TOOLKIT_NO_CPR": "1",
-            "TERM": "xterm",
-        }
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "cloudgrpc", "shell", "--gateway", self.cluster.address, *words],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def shell(self, *words: str, said: str = "", exit_code: int = Exit.OK) -> str:
-        """Run one command, or the script `said`; returns stdout and stderr."""
-        process = self.start(*words)
-        out, err = process.communicate(said, timeout=60)
-        assert "Traceback" not in err
-        assert process.returncode == exit_code, f"{process.returncode} instead of {exit_code}:\n{out}{err}"
-        return out + err
-
-    def script(self, *lines: str) -> str:
-        """Run commands of one process, all of which succeed."""
-        return self.shell(said="\n".join(lines))
-
-    def sign_in(self, *words: str, attempts: int = 0) -> str:
-        """Run enroll or login, with `attempts` wrong codes before the right one."""
-        seen = self._printed()
-        process = self.start(*words)
-        assert process.stdin
-        self.cluster.wait(lambda: self._printed()[len(seen) :], what="a code")
-        code = self._printed()[-1]
-        wrong = f"{(int(code) + 1) % 1_000_000:06}\n"
-        out, err = process.communicate("12\n\n" + wrong * attempts + f"{code[:3]} {code[3:]}\n", timeout=60)
-        assert process.returncode == Exit.OK, out + err
-        return out + err
-
-    def terminal(self) -> pexpect.spawn[str]:
-        return pexpect.spawn(
-            sys.executable,
-            ["-m", "cloudgrpc", "shell", "--gateway", self.cluster.address],
-            cwd=str(self.folder),
-            env=self.environment,  # type: ignore[arg-type]  # the stubs know only os.environ's own type
-            encoding="utf-8",
-            timeout=20,
-            dimensions=(40, 100),
-        )
-
-    def write(self, name: str, data: bytes) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return path
-
-    def _printed(self) -> list[str]:
-        return re.findall(r"OTP code for \S+: (\d{6}) ", self.cluster.gateway.out.read_text())
-
-
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2, limits_resend_s=0.01)
     try:
         yield cluster.start()
     finally:
@@ -241,7 +169,8 @@ def test_a_gateway_that_is_not_there_is_told_with_what_to_start(alice: Person) -
 
 def test_help_names_every_command_with_examples_behind_it(alice: Person) -> None:
     told = alice.shell("help")
-    for command in ("enroll", "login", "logout", "whoami", "upload", "download", "ls", "mkdir", "delete", "storage"):
+    account = ("enroll", "login", "logout", "whoami", "sessions", "account")
+    for command in (*account, "upload", "download", "ls", "mkdir", "delete", "storage"):
         assert f"\n  {command} " in told
     for unwanted in ("macro", "run_script", "alias", "edit"):
         assert unwanted not in told
@@ -282,14 +211,14 @@ def test_ctrl_c_ends_a_transfer_with_one_line(alice: Person) -> None:
 
 def test_a_person_at_the_prompt_signs_in_works_and_leaves(stranger: Person) -> None:
     stranger.write("hello.txt", b"hello")
-    seen = len(stranger._printed())
+    seen = len(stranger.codes())
     terminal = stranger.terminal()
     terminal.expect("not signed in>")
     terminal.sendline("ls /")
     terminal.expect("Sign in with: login")
     terminal.sendline('enroll carol@example.org "Carol Che"')
     terminal.expect("Code: ")
-    terminal.sendline(stranger._printed()[seen])
+    terminal.sendline(stranger.codes()[seen])
     terminal.expect("Welcome, Carol Che")
     terminal.expect("carol@example.org>")
     terminal.sendline("upload hello.txt")
@@ -300,9 +229,7 @@ def test_a_person_at_the_prompt_signs_in_works_and_leaves(stranger: Person) -> N
     terminal.expect(r"5 B .* hello\.txt")
     terminal.expect("carol@example.org>")
     terminal.sendeof()
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus == Exit.OK
+    assert left(terminal) == Exit.OK
 
 
 def test_an_upload_outlives_a_restart_of_the_gateway(alice: Person) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import accumulate
@@ -16,7 +17,7 @@ from cloudgrpc import rpc
 from cloudgrpc.clients import transfer
 from cloudgrpc.clients.render import Unwatched
 from cloudgrpc.clients.session import Gateway, Session
-from cloudgrpc.clients.transfer import Transfers
+from cloudgrpc.clients.transfer import SLOW_S, Transfers, _Pieces, opened, silent
 from cloudgrpc.clients.tree import TreeUpload, plan
 from cloudgrpc.errors import (
     CloudError,
@@ -31,6 +32,7 @@ from cloudgrpc.errors import (
 )
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
+from cloudgrpc.wire import split_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -308,7 +310,7 @@ def test_many_files_go_on_after_a_failure_but_not_after_the_session_ended(
     fake.refusal = SessionEnded()
     outcome = TreeUpload(session, Transfers(session), Unwatched()).run(found)
     assert [type(error) for error in outcome.failures] == [SessionEnded]
-    assert len(fake.request_ids) < 99 + 20
+    assert len(fake.request_ids) < 99 + 40
 
 
 def test_ctrl_c_in_the_middle_takes_the_half_written_file_with_it(transfers: Transfers, output: Path) -> None:
@@ -322,3 +324,20 @@ def test_ctrl_c_in_the_middle_takes_the_half_written_file_with_it(transfers: Tra
 
 def _checksum(data: bytes) -> str:
     return f"blake3:{blake3(data).hexdigest()}"
+
+
+def test_messages_grow_with_the_line_and_end_where_chunks_end(tmp_path: Path) -> None:
+    path = tmp_path / "film"
+    path.write_bytes(bytes(20 << 20))
+    with opened(path) as (file, size):
+        messages = _Pieces(file, path, size, silent).after(b"head")
+        next(messages)
+        lengths = []
+        for number, message in enumerate(messages):
+            lengths.append(len(split_data(message)[0]) >> 10)
+            if number in {5, 6}:
+                time.sleep(SLOW_S + 0.05)
+    assert lengths[:6] == [256, 512, 1024, 2048, 256, 4096]
+    assert lengths[6:8] == [2048, 1024], "on a slow line they shrink again"
+    ends = set(accumulate(lengths))
+    assert {4096, 8192, 12288, 16384, 20480} <= ends

@@ -1,0 +1,38 @@
+"""Limits that hold for all gateways together, and over their restarts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudgrpc.core.pace import take_turn
+from cloudgrpc.meta.db import locked, now
+from cloudgrpc.meta.models import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudgrpc.core.pace import Rule
+
+
+def take(rules: Sequence[Rule]) -> int:
+    """Take a turn by all rules, or by none; returns the microseconds to wait, 0 when it was taken."""
+    moment, dues, wait = now(), {}, 0
+    for rule in sorted(rules, key=lambda rule: rule.name):  # in one order, or two callers could wait in a ring
+        Pace.insert(name=rule.name, due_at=0).on_conflict_ignore().execute()
+        standing = locked(Pace.select(Pace.due_at).where(Pace.name == rule.name)).get().due_at
+        dues[rule.name], its_wait = take_turn(rule, standing, moment)
+        wait = max(wait, its_wait)
+    if not wait:
+        for name, due_at in dues.items():
+            Pace.update(due_at=due_at).where(Pace.name == name).execute()
+    return wait
+
+
+def give_back(name: str) -> None:
+    """What was to be done did not happen: the next may come at once."""
+    Pace.delete().where(Pace.name == name).execute()
+
+
+def sweep() -> None:
+    """Forget what no longer slows anybody."""
+    Pace.delete().where(Pace.due_at < now()).execute()

@@ -1,0 +1,1 @@
+"""What speaks to services that are not ours: the mail server."""

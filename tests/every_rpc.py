@@ -1,0 +1,362 @@
+"""Every RPC of the contract: what it needs, a request that works, and a way to call it with whatever bytes.
+
+`RPCS` is the table. A method of the descriptors that has no row here fails a test, so nothing new goes unwalked.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from cloudgrpc import rpc
+from cloudgrpc.chunks.base import checksum_of
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+from user import CALL_S, User, upload_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from google.protobuf.message import Message
+
+    from cluster_harness import Cluster
+
+METHODS = {
+    f"{service.name}/{method.name}": method
+    for service in pb.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+
+# Limits are tested elsewhere; here they would only stand in the way.
+UNLIMITED: dict[str, object] = {
+    "limits_resend_s": 0.001,
+    "limits_codes_per_hour": 1_000_000_000,
+    "limits_peer_codes_per_hour": 1_000_000_000,
+    "limits_tries_per_hour": 1_000_000_000,
+    "limits_peer_tries_per_hour": 1_000_000_000,
+    "limits_calls_per_second": 1_000_000,
+    "limits_peer_calls_per_second": 1_000_000,
+}
+
+FREE = "00000000000000000000000000000000"  # an id that nothing has
+CONTENT = b"what is in it"
+LINGER_S = 0.05  # a stream that is left stays open so long, for the cancellation to come before its end
+
+
+class Needs(Enum):
+    """What a caller must show."""
+
+    NOTHING = "nothing"
+    PROOF = "a verified address"
+    SESSION = "a session"
+    LATER = "not offered yet"
+    SECRET_OF_GATEWAY = "the cluster's secret, at a gateway"
+    SECRET_OF_NODE = "the cluster's secret, at a node"
+
+
+@dataclass
+class Person:
+    """Somebody with one thing of each kind, all of them named so that they are recognised wherever they turn up."""
+
+    user: User
+    name: str
+    file_id: str = ""
+    inner_id: str = ""  # a file in the folder
+    folder_id: str = ""
+    trashed_id: str = ""
+    root_id: str = ""
+    version_id: str = ""
+    chunk_id: str = ""
+    session_id: str = ""  # of another session than `user` speaks with
+    request_id: str = ""
+    proof: str = ""  # a verification token for the address
+    more_tokens: list[str] = field(default_factory=list)
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.user.cluster
+
+    @property
+    def token(self) -> str:
+        return self.user.token
+
+    @property
+    def email(self) -> str:
+        return self.user.email
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What only this person may know of, by what it names."""
+        return {
+            "a file": self.file_id,
+            "a file in a folder": self.inner_id,
+            "a folder": self.folder_id,
+            "a trashed file": self.trashed_id,
+            "the root folder": self.root_id,
+            "a version": self.version_id,
+            "a chunk": self.chunk_id,
+            "a session": self.session_id,
+            "the account": self.user.user_id,
+        }
+
+    @property
+    def words(self) -> list[str]:
+        """What must not be told to anybody else: ids, tokens, and names, all of which begin with `name`."""
+        return [*self.ids.values(), self.request_id, self.token, *self.more_tokens, self.proof, self.name]
+
+
+def settle(cluster: Cluster, name: str) -> Person:
+    """Enroll somebody, sign in once more, and keep something of everything."""
+    user = cluster.enroll(f"{name}@example.org", f"{name} Person")
+    person = Person(user, name, request_id=f"{name}-request")
+    person.folder_id = user.mkdir(f"{name}-folder")
+    person.inner_id = user.upload(f"{name}-inner", CONTENT, folder=person.folder_id).file_id
+    person.file_id = user.upload(f"{name}-file", CONTENT, request_id=person.request_id).file_id
+    person.trashed_id = user.upload(f"{name}-trashed", CONTENT).file_id
+    user.delete(person.trashed_id)
+    person.more_tokens = [cluster.login(user.email).token]
+    mine = f"account_id = '{user.user_id}' ORDER BY created_at DESC"
+    person.session_id = str(cluster.rows(f"SELECT session_id FROM session WHERE {mine}")[0][0])
+    person.root_id = str(cluster.rows(f"SELECT root_id FROM account WHERE {mine}")[0][0])
+    person.version_id = str(cluster.rows(f"SELECT version_id FROM entry WHERE entry_id = '{person.file_id}'")[0][0])
+    person.chunk_id = cluster.chunks_of(person.file_id)[0]
+    person.proof = cluster.prove(user.email)
+    return person
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """`ask`: the messages of a call that works. `to_others`: how somebody else's session is answered when it asks for
+    these very things; "OK" where the request names none and the answer is about whoever asks."""
+
+    needs: Needs
+    ask: Callable[[Person], list[Message]]
+    to_others: str = "OK"
+
+
+def _session(make: Callable[[Person], Message], to_others: str = "OK") -> Rpc:
+    return Rpc(Needs.SESSION, lambda person: [make(person)], to_others)
+
+
+def _later(make: Callable[[Person], Message]) -> Rpc:
+    return Rpc(Needs.LATER, lambda person: [make(person)], "UNIMPLEMENTED")
+
+
+def _gateways(make: Callable[[Person], Message]) -> Rpc:
+    return Rpc(Needs.SECRET_OF_GATEWAY, lambda person: [make(person)])
+
+
+def _nodes(make: Callable[[Person], Message]) -> Rpc:
+    return Rpc(Needs.SECRET_OF_NODE, lambda person: [make(person)])
+
+
+RPCS: dict[str, Rpc] = {
+    "AuthService/SendOTP": Rpc(Needs.NOTHING, lambda person: [pb.SendOTPRequest(email=person.email)]),
+    "AuthService/VerifyOTP": Rpc(Needs.NOTHING, lambda p: [pb.VerifyOTPRequest(email=p.email, otp="000000")]),
+    "AuthService/Enroll": Rpc(
+        Needs.PROOF,
+        lambda p: [pb.EnrollRequest(email=p.email, full_name=f"{p.name} Person", verification_token=p.proof)],
+    ),
+    "AuthService/Login": Rpc(Needs.PROOF, lambda p: [pb.LoginRequest(email=p.email, verification_token=p.proof)]),
+    "AuthService/Logout": _session(lambda p: pb.LogoutRequest(session_token=p.token)),
+    "AuthService/WhoAmI": _session(lambda p: pb.WhoAmIRequest(session_token=p.token)),
+    "AuthService/ListSessions": _session(lambda p: pb.ListSessionsRequest(session_token=p.token)),
+    "AuthService/EndSession": _session(
+        lambda p: pb.EndSessionRequest(session_token=p.token, session_id=p.session_id), "NOT_FOUND"
+    ),
+    "AuthService/ChangeName": _session(lambda p: pb.ChangeNameRequest(session_token=p.token, full_name="Another Name")),
+    "AuthService/ExportAccount": _session(lambda p: pb.ExportAccountRequest(session_token=p.token)),
+    "AuthService/CloseAccount": _session(
+        lambda p: pb.CloseAccountRequest(session_token=p.token, verification_token=p.proof), "UNAUTHENTICATED"
+    ),
+    "AuthService/ReopenAccount": _session(lambda p: pb.ReopenAccountRequest(session_token=p.token)),
+    "FileService/UploadFile": Rpc(
+        Needs.SESSION,
+        lambda p: list(upload_messages(p.token, "new", CONTENT, folder=p.folder_id, request_id="new")),
+        "NOT_FOUND",
+    ),
+    "FileService/DownloadFile": _session(
+        lambda p: pb.DownloadFileRequest(session_token=p.token, file_id=p.file_id), "NOT_FOUND"
+    ),
+    "FileService/ListFiles": _session(
+        lambda p: pb.ListFilesRequest(session_token=p.token, folder_id=p.folder_id, page_size=1), "NOT_FOUND"
+    ),
+    "FileService/DeleteFile": _session(
+        lambda p: pb.DeleteFileRequest(session_token=p.token, file_id=p.file_id, permanent=True), "NOT_FOUND"
+    ),
+    "FileService/GetFileMetadata": _session(
+        lambda p: pb.FileMetadataRequest(session_token=p.token, file_id=p.file_id), "NOT_FOUND"
+    ),
+    "FileService/CreateFolder": _session(
+        lambda p: pb.CreateFolderRequest(session_token=p.token, folder_name="new", parent_folder_id=p.folder_id),
+        "NOT_FOUND",
+    ),
+    "FileService/ShareFile": _later(
+        lambda p: pb.ShareFileRequest(
+            session_token=p.token, file_id=p.file_id, share_with_email="x@example.org", permission="read"
+        )
+    ),
+    "FileService/GetSharedFiles": _later(lambda p: pb.GetSharedFilesRequest(session_token=p.token)),
+    "FileService/ResolvePath": _session(
+        lambda p: pb.ResolvePathRequest(session_token=p.token, path=f"/{p.name}-folder/{p.name}-inner"), "NOT_FOUND"
+    ),
+    "StorageService/GetStorageInfo": _session(lambda p: pb.StorageInfoRequest(session_token=p.token)),
+    "StorageService/GetStorageUsage": _session(lambda p: pb.StorageUsageRequest(session_token=p.token)),
+    "PaymentService/GetStorageTiers": _later(lambda p: pb.GetStorageTiersRequest()),
+    "PaymentService/InitiatePayment": _later(
+        lambda p: pb.InitiatePaymentRequest(
+            session_token=p.token, tier_id="basic", provider="mtn_momo", phone_number="237670000000"
+        )
+    ),
+    "PaymentService/CheckPaymentStatus": _later(
+        lambda p: pb.CheckPaymentStatusRequest(session_token=p.token, payment_id=FREE)
+    ),
+    "PaymentService/GetPaymentHistory": _later(lambda p: pb.GetPaymentHistoryRequest(session_token=p.token, limit=9)),
+    "PaymentService/CancelPayment": _later(lambda p: pb.CancelPaymentRequest(session_token=p.token, payment_id=FREE)),
+    "NodeService/RegisterNode": _gateways(
+        lambda p: pb.RegisterNodeRequest(
+            node_id="stranger", host="127.0.0.1", port=1, storage_capacity=1, cpu_cores=1, instance_id=FREE
+        )
+    ),
+    "NodeService/Heartbeat": _gateways(
+        lambda p: pb.HeartbeatRequest(node_id="node1", storage_used=1, instance_id=_instance_id(p.cluster))
+    ),
+    "NodeService/StoreChunk": _nodes(lambda p: _new_chunk()),
+    "NodeService/RetrieveChunk": _nodes(lambda p: pb.RetrieveChunkRequest(chunk_id=p.chunk_id)),
+    "NodeService/DeleteChunk": _nodes(lambda p: pb.DeleteChunkRequest(chunk_id=p.chunk_id)),
+    "NodeService/ListChunks": _nodes(lambda p: pb.ListChunksRequest(page_size=1)),
+    "NodeService/StoreChunks": _nodes(lambda p: pb.StoreChunksRequest(chunks=[_new_chunk()])),
+    "NodeService/DeleteChunks": _nodes(lambda p: pb.DeleteChunksRequest(chunk_ids=[p.chunk_id])),
+    "NodeService/CopyChunk": _nodes(
+        lambda p: pb.CopyChunkRequest(
+            chunk_id=p.chunk_id,
+            checksum=checksum_of(CONTENT),
+            source_host="127.0.0.1",
+            source_port=p.cluster.node_port("node1"),
+        )
+    ),
+    "AdminService/GetSystemStatus": _later(lambda p: pb.SystemStatusRequest(admin_key="x" * 43)),
+    "AdminService/StreamSystemEvents": _later(lambda p: pb.StreamEventsRequest(admin_key="x" * 43)),
+    "AdminService/ListAllUsers": _later(lambda p: pb.ListUsersRequest(admin_key="x" * 43)),
+    "AdminService/ListAllNodes": _later(lambda p: pb.ListNodesRequest(admin_key="x" * 43)),
+    "AdminService/GetUserDetails": _later(lambda p: pb.UserDetailsRequest(admin_key="x" * 43, user_id=p.user.user_id)),
+}
+
+
+def names(*needs: Needs) -> list[str]:
+    """The methods that need one of these."""
+    return [name for name, row in RPCS.items() if row.needs in needs]
+
+
+def with_fields(messages: Sequence[Message], **values: Any) -> list[Message]:
+    """A copy in which every field of these names has this value, wherever in a message it stands."""
+    copies = []
+    for message in messages:
+        copy = type(message)()
+        copy.CopyFrom(message)
+        _set(copy, values)
+        copies.append(copy)
+    return copies
+
+
+def _set(message: Any, values: dict[str, Any]) -> None:
+    for name in set(message.DESCRIPTOR.fields_by_name) & set(values):
+        setattr(message, name, values[name])
+    for told, value in message.ListFields():
+        if told.message_type and not told.is_repeated:
+            _set(value, values)
+
+
+def _new_chunk() -> pb.StoreChunkRequest:
+    return pb.StoreChunkRequest(chunk_id=FREE, chunk_data=CONTENT, checksum=checksum_of(CONTENT))
+
+
+def _instance_id(cluster: Cluster) -> str:
+    return str(cluster.rows("SELECT instance_id FROM node WHERE node_id = 'node1'")[0][0])
+
+
+def cluster_secret(cluster: Cluster) -> str:
+    return (cluster.data / "secrets" / "cluster.key").read_text().strip()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended: the status, our code for it ("" when none came), the words, and the replies until then."""
+
+    status: str
+    code: str
+    words: str
+    replies: tuple[bytes, ...]
+
+    @property
+    def told(self) -> bytes:
+        """Everything that the caller learned."""
+        return b"\n".join([self.words.encode(), *self.replies])
+
+
+def call(
+    channel: grpc.Channel,
+    name: str,
+    messages: Sequence[Message | bytes],
+    metadata: Sequence[tuple[str, str]] = (),
+    *,
+    take: int | None = None,
+    leave: bool = False,
+    timeout_s: float = CALL_S,
+) -> Outcome:
+    """Send these messages, which may be any bytes, and tell how it ended.
+
+    `take`: cancel after so many replies of a stream; `leave`: cancel once all the messages are sent.
+    """
+    sent = threading.Event()
+    under_way = _start(channel, name, _sending(messages, sent, leave), metadata, timeout_s)
+    if leave:
+        sent.wait(timeout_s)
+        under_way.cancel()
+    replies: list[bytes] = []
+    try:
+        for reply in under_way if METHODS[name].server_streaming else _only(under_way):
+            replies.append(reply)
+            if take is not None and len(replies) >= take:
+                under_way.cancel()
+    except grpc.FutureCancelledError:
+        return Outcome("CANCELLED", "", "", ())
+    except grpc.RpcError:
+        code = next((str(value) for key, value in under_way.trailing_metadata() or () if key == rpc.ERROR_KEY), "")
+        return Outcome(under_way.code().name, code, under_way.details() or "", tuple(replies))
+    return Outcome("OK", "", "", tuple(replies))
+
+
+def _start(
+    channel: grpc.Channel,
+    name: str,
+    messages: Iterator[bytes],
+    metadata: Sequence[tuple[str, str]],
+    timeout_s: float,
+) -> Any:
+    """The call under way, its replies as bytes."""
+    method, path = METHODS[name], f"/cloudstorage.{name}"
+    options: dict[str, Any] = {"metadata": tuple(metadata), "timeout": timeout_s}
+    if method.client_streaming:
+        return channel.stream_unary(path).future(messages, **options)
+    only = next(messages)
+    next(messages, None)  # tells that it was sent
+    if method.server_streaming:
+        return channel.unary_stream(path)(only, **options)
+    return channel.unary_unary(path).future(only, **options)
+
+
+def _only(under_way: Any) -> Iterator[bytes]:
+    yield under_way.result()
+
+
+def _sending(messages: Sequence[Message | bytes], sent: threading.Event, leave: bool) -> Iterator[bytes]:
+    for message in messages:
+        yield message if isinstance(message, bytes) else message.SerializeToString()
+    sent.set()
+    if leave:
+        time.sleep(LINGER_S)

@@ -1,0 +1,113 @@
+"""Somebody who uses the shell: one command, a script on stdin, or a terminal, with a home of their own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pexpect
+
+from cloudgrpc.clients.session import SessionStore, SignIn
+from cloudgrpc.errors import Exit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cluster_harness import Cluster
+    from user import User
+
+
+class Person:
+    """Somebody at a terminal, with a folder and a home of their own."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster = cluster
+        self.folder = folder
+        home = folder / "home"
+        home.mkdir()
+        self.environment = {
+            **cluster.environment(),
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home / ".config"),
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            "TERM": "xterm",
+        }
+
+    @property
+    def store(self) -> SessionStore:
+        return SessionStore(self.folder / "home" / ".config" / "cloudgrpc")
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cloudgrpc", "shell", "--gateway", self.cluster.address, *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def shell(self, *words: str, said: str = "", exit_code: int = Exit.OK) -> str:
+        """Run one command, or the script `said`; returns stdout and stderr."""
+        process = self.start(*words)
+        out, err = process.communicate(said, timeout=60)
+        assert "Traceback" not in err
+        assert process.returncode == exit_code, f"{process.returncode} instead of {exit_code}:\n{out}{err}"
+        return out + err
+
+    def script(self, *lines: str) -> str:
+        """Run commands of one process, all of which succeed."""
+        return self.shell(said="\n".join(lines))
+
+    def sign_in(self, *words: str, attempts: int = 0) -> str:
+        """Run enroll or login, with `attempts` wrong codes before the right one."""
+        seen = self.codes()
+        process = self.start(*words)
+        assert process.stdin
+        self.cluster.wait(lambda: self.codes()[len(seen) :], what="a code")
+        code = self.codes()[-1]
+        out, err = process.communicate(
+            "12\n" + f"{other_than(code)}\n" * attempts + f"{code[:3]} {code[3:]}\n", timeout=60
+        )
+        assert process.returncode == Exit.OK, out + err
+        return out + err
+
+    def is_signed_in_as(self, user: User) -> None:
+        """From now on, as if the shell had opened that session."""
+        self.store.remember(self.cluster.address, SignIn(user.email, user.token))
+
+    def terminal(self, *words: str) -> pexpect.spawn[str]:
+        return pexpect.spawn(
+            sys.executable,
+            ["-m", "cloudgrpc", "shell", "--gateway", self.cluster.address, *words],
+            cwd=str(self.folder),
+            env=self.environment,
+            encoding="utf-8",
+            timeout=20,
+            dimensions=(40, 100),
+        )
+
+    def write(self, name: str, data: bytes) -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def codes(self, email: str = r"\S+") -> list[str]:
+        """Every code that was sent so far, to anybody or to this address."""
+        return re.findall(rf"OTP code for {email}: (\d{{6}}) ", self.cluster.gateway.out.read_text())
+
+
+def left(terminal: pexpect.spawn[str]) -> int:
+    """The exit code of a terminal whose command ends now."""
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus is not None, f"ended by signal {terminal.signalstatus}"
+    return int(terminal.exitstatus)
+
+
+def other_than(code: str) -> str:
+    return f"{(int(code) + 1) % 1_000_000:06}"
