@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from weakref import WeakValueDictionary
 
 from cloudgrpc.errors import TooManySlow
 
 CHUNKS_IN_FLIGHT = 8
 CHUNKS_OF_UPLOADS = 6
+CHUNKS_OF_ONE = 5  # of one account's uploads: however many it begins, others come next
 CHUNKS_AHEAD = 4
 SLOW_CHUNKS = 48  # half of each is there on average
 SLOW_OF_ONE = 12  # of one account
@@ -40,16 +42,20 @@ class Budget:
         self._all = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
         self._uploads = asyncio.Semaphore(CHUNKS_OF_UPLOADS)
         self._ahead = asyncio.Semaphore(CHUNKS_AHEAD)
+        self._of_one: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._slow: Counter[str] = Counter()
 
-    async def take_to_receive(self) -> Slot:
-        await self._uploads.acquire()
+    async def take_to_receive(self, account_id: str) -> Slot:
+        own = self._of_one.setdefault(account_id, asyncio.Semaphore(CHUNKS_OF_ONE))
+        taken: list[asyncio.Semaphore] = []
         try:
-            await self._all.acquire()
+            for semaphore in (own, self._uploads, self._all):
+                await semaphore.acquire()
+                taken.append(semaphore)
         except BaseException:
-            self._uploads.release()
+            Slot(*taken).release()
             raise
-        return Slot(self._all, self._uploads)
+        return Slot(*taken)
 
     async def take_to_send(self) -> Slot:
         await self._all.acquire()

@@ -139,7 +139,7 @@ class _Taking:
                     if self._planned.empty():
                         self._hurry.set()
                     planned = await self._planned.get()
-                    slot = await self._home.budget.take_to_receive()
+                    slot = await self._home.budget.take_to_receive(self._account_id)
                     try:
                         parts, slot = await self._receive(length, slot)
                         chunk = await self._digested(planned.chunk_id, length, parts)
@@ -180,7 +180,7 @@ class _Taking:
             slow.cancel()
             if made_way:
                 budget.end_slow(self._account_id)
-        return parts, await budget.take_to_receive() if made_way else slot
+        return parts, await budget.take_to_receive(self._account_id) if made_way else slot
 
     async def _digested(self, chunk_id: str, length: int, parts: list[memoryview]) -> Chunk:
         if length < INLINE_BYTES:
