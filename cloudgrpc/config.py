@@ -296,6 +296,11 @@ def _disagreements(config: Config) -> list[str]:
         (cluster.write_quorum <= cluster.replication_factor, "[cluster] write_quorum: more than replication_factor"),
         (cluster.offline_after_s > cluster.heartbeat_s, "[cluster] offline_after_s: must be more than heartbeat_s"),
         (upkeep.grace_s > drive.upload_lease_s, "[upkeep] grace_s: must be more than [drive] upload_lease_s"),
+        (
+            "@" in (config.mail.sender or config.mail.user or "@"),
+            "[mail] sender: missing, as [mail] user is no address",
+        ),
+        (config.mail.sender_name.isprintable(), "[mail] sender_name: must be printable"),
         (bool(config.mail.password) or not config.mail.user, "[mail] password: missing, as [mail] user is given"),
         (_strong(config.cluster.secret), "[cluster] secret: needs at least 16 characters"),
         (_strong(config.gateway.digest_key), "[gateway] digest_key: needs at least 16 characters"),

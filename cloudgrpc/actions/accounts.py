@@ -73,7 +73,7 @@ class Accounts:
         await self._db.run(accounts.remember_code, address, digest, rules, visitor)
         try:
             await self._deliver(address, code)
-        except CloudError:
+        except (CloudError, asyncio.CancelledError):  # the caller may have left while the mail was on its way
             await self._db.run(accounts.forget_code, address, waiting.name, visitor)
             raise
         return address

@@ -48,6 +48,7 @@ def check_email(email: str, field: str = "email") -> str:
         len(normal.encode("utf-8", "surrogatepass")) > EMAIL_BYTES
         or not EMAIL.match(normal)
         or not normal.isprintable()
+        or "=?" in normal  # an encoded word, which mail programs would read as something else
     ):
         raise InvalidField(field=field, reason="is not an e-mail address")
     return normal

@@ -68,7 +68,7 @@ def run(config: Config, args: argparse.Namespace) -> None:
 
 
 async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
-    """Run until told to stop. Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, DatabaseUnavailable."""
+    """Run until told to stop. Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, SettingsWrong, DatabaseUnavailable."""
     rpc.check_listen(config.gateway.host, config.cluster.allow_plaintext)
     stop = stop_event()
     with _data_folder(config), contextlib.closing(db.open_database(config.database, config.data_folder)) as database:
@@ -84,12 +84,12 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
         try:
             await until_stopped(stop, *work)
         finally:
+            if mailer is not None:
+                mailer.close()  # first: nobody waits for a mail that hangs
             await server.stop(GRACE_S)
             await house.accounts.close()
             await house.audit.close()
             await house.nodes.close()
-            if mailer is not None:
-                mailer.close()
 
 
 def build(config: Config, database: db.Database, secret: str, cluster_id: str, mailer: Mailer | None) -> House:

@@ -42,6 +42,7 @@ BAD_EMAILS += [
     "a\0@b.org",
     "a@b.org\0",
     "<a@b.org>",
+    "=?utf-8?q?a=40c.org=2c_x?=@b.org",
     "a;b@c.org",
     "x" * 65 + "@b.org",
     f"a@{'b.' * 130}org",
