@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import termios
 from typing import TYPE_CHECKING
 
 import pexpect
+from pexpect.fdpexpect import fdspawn
 
 from cloudgrpc.clients.session import SessionStore, SignIn
 from cloudgrpc.errors import Exit
+from program import PATIENCE_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster_harness import Cluster
     from user import User
+
+    Spawn = fdspawn[str]  # generic for the type checker only
+else:
+    Spawn = fdspawn
 
 
 class Person:
@@ -41,7 +49,7 @@ class Person:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "cloudgrpc", "shell", "--gateway", self.cluster.address, *words],
+            self._command(*words),
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.PIPE,
@@ -79,16 +87,8 @@ class Person:
         """From now on, as if the shell had opened that session."""
         self.store.remember(self.cluster.address, SignIn(user.email, user.token))
 
-    def terminal(self, *words: str) -> pexpect.spawn[str]:
-        return pexpect.spawn(
-            sys.executable,
-            ["-m", "cloudgrpc", "shell", "--gateway", self.cluster.address, *words],
-            cwd=str(self.folder),
-            env=self.environment,
-            encoding="utf-8",
-            timeout=20,
-            dimensions=(40, 100),
-        )
+    def terminal(self, *words: str) -> Terminal:
+        return Terminal(self._command(*words), self.folder, self.environment)
 
     def write(self, name: str, data: bytes) -> Path:
         path = self.folder / name
@@ -100,13 +100,36 @@ class Person:
         """Every code that was sent so far, to anybody or to this address."""
         return re.findall(rf"OTP code for {email}: (\d{{6}}) ", self.cluster.gateway.out.read_text())
 
+    def _command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "cloudgrpc", "shell", "--gateway", self.cluster.address, *words]
 
-def left(terminal: pexpect.spawn[str]) -> int:
-    """The exit code of a terminal whose command ends now."""
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus is not None, f"ended by signal {terminal.signalstatus}"
-    return int(terminal.exitstatus)
+
+class Terminal(Spawn):
+    """A terminal in which one command runs.
+
+    Not pexpect's own, which forks: in a process that speaks gRPC, as the tests' does, the child may abort before it
+    becomes the command.
+    """
+
+    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (40, 100))
+        self._process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env=environment, start_new_session=True
+        )
+        os.close(theirs)
+        super().__init__(ours, encoding="utf-8", timeout=PATIENCE_S)
+
+    def leave(self) -> int:
+        """Ctrl-D; then as `left`."""
+        self.send("\x04")
+        return self.left()
+
+    def left(self) -> int:
+        """The exit code of the command, which ends now."""
+        self.expect(pexpect.EOF)
+        self.close()
+        return self._process.wait(PATIENCE_S)
 
 
 def other_than(code: str) -> str:

@@ -68,7 +68,10 @@ def run(config: Config, args: argparse.Namespace) -> None:
 
 
 async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
-    """Run until told to stop. Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, SettingsWrong, DatabaseUnavailable."""
+    """Run until told to stop.
+
+    Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, SettingsWrong, DatabaseUnavailable.
+    """
     rpc.check_listen(config.gateway.host, config.cluster.allow_plaintext)
     stop = stop_event()
     with _data_folder(config), contextlib.closing(db.open_database(config.database, config.data_folder)) as database:

@@ -77,13 +77,13 @@ class Real:
 
 @dataclass(frozen=True)
 class Long:
-    """A long text or long bytes, not drawn letter by letter."""
+    """A long text or long bytes, not drawn letter by letter; `length` in bytes."""
 
     piece: Any
     length: int
 
     def make(self) -> Any:
-        return (self.piece * (self.length // len(self.piece) + 1))[: self.length]
+        return self.piece * (self.length // len(self.piece if isinstance(self.piece, bytes) else self.piece.encode()))
 
 
 # What fields are filled with
@@ -226,7 +226,7 @@ WORST: dict[int, list[Any]] = {
     FieldDescriptor.TYPE_STRING: [
         "\0",
         "a\0b",
-        *(Long(piece, MIB) for piece in ("a", "a/", "\u0301\u0327", "\U0001d518", "[")),
+        *(Long(piece, MIB) for piece in ("a", "\u0301\u0327", "[")),
     ],
     FieldDescriptor.TYPE_BYTES: [b"", Long(b"\0", 4 * MIB)],
     FieldDescriptor.TYPE_INT32: [*RANGES[FieldDescriptor.TYPE_INT32], -1, 0],

@@ -14,7 +14,7 @@ import pytest
 
 from cloudgrpc.errors import Exit
 from cluster_harness import Cluster
-from person import Person, left
+from person import Person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ NAME_THAT_NEEDS_QUOTES = 'it\'s a > b; c|d "e" #1.txt'
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2, limits_resend_s=0.01)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2, limits_resend_s=0.001)
     try:
         yield cluster.start()
     finally:
@@ -228,8 +228,7 @@ def test_a_person_at_the_prompt_signs_in_works_and_leaves(stranger: Person) -> N
     terminal.sendline("ls")
     terminal.expect(r"5 B .* hello\.txt")
     terminal.expect("carol@example.org>")
-    terminal.sendeof()
-    assert left(terminal) == Exit.OK
+    assert terminal.leave() == Exit.OK
 
 
 def test_an_upload_outlives_a_restart_of_the_gateway(alice: Person) -> None:

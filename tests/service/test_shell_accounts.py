@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cloudgrpc import __version__
 from cloudgrpc.clients.session import client_words
+from cloudgrpc.clients.shell_account import _check_target
 from cloudgrpc.clients.shell_sessions import _named
-from cloudgrpc.errors import Exit, Missing, UsageWrong
+from cloudgrpc.errors import Exit, LocalFile, Missing, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cluster_harness import Cluster
-from person import Person, left, other_than
+from person import Person, Terminal, other_than
 from program import HOST, free_port
 from user import CALL_S, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    import pexpect
 
     from user import User
 
@@ -40,7 +39,7 @@ def running(cluster: Cluster) -> Iterator[Cluster]:
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Sends a new code whenever one is asked for."""
     folder = tmp_path_factory.mktemp("hasty")
-    yield from running(Cluster(folder, nodes=1, drive_new_account_mb=1, limits_resend_s=0.01))
+    yield from running(Cluster(folder, nodes=1, drive_new_account_mb=1, limits_resend_s=0.001))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def alice(person: Person) -> User:
     return user
 
 
-def answer(terminal: pexpect.spawn[str], typed: str) -> None:
+def answer(terminal: Terminal, typed: str) -> None:
     terminal.expect_exact(CODE)
     terminal.sendline(typed)
 
@@ -98,7 +97,7 @@ def test_enter_and_resend_send_another_code_and_a_spent_one_is_replaced_at_once(
     assert len(person.codes(email)) == 4
     answer(terminal, person.codes(email)[-1])
     terminal.expect_exact("Welcome, Many Codes")
-    assert left(terminal) == Exit.OK
+    assert terminal.left() == Exit.OK
 
 
 def test_too_early_for_another_code_the_seconds_are_told_and_the_one_that_was_sent_works(waiting: Person) -> None:
@@ -107,7 +106,7 @@ def test_too_early_for_another_code_the_seconds_are_told_and_the_one_that_was_se
     terminal.expect(r"the next can be sent in \d+ s. Until then the newest code still works")
     answer(terminal, waiting.codes("hasty@example.org")[-1])
     terminal.expect_exact("Welcome, Hasty")
-    assert left(terminal) == Exit.OK
+    assert terminal.left() == Exit.OK
 
 
 def test_a_code_that_was_asked_for_elsewhere_is_enough_to_enter(waiting: Person) -> None:
@@ -126,10 +125,10 @@ def test_too_many_tries_keep_a_person_in_the_flow_and_end_a_script(waiting: Pers
     answer(terminal, wrong)
     terminal.expect("the next try is in [0-9]+ s")
     answer(terminal, "quit")
-    assert left(terminal) == Exit.NOT_SIGNED_IN
+    assert terminal.left() == Exit.NOT_SIGNED_IN
 
 
-@pytest.mark.parametrize("typed", ["exit\n", " QUIT\n", ""])
+@pytest.mark.parametrize("typed", [" QUIT\n", ""])
 def test_there_is_a_friendly_way_out(person: Person, typed: str) -> None:
     told = person.shell("login", "leaves@example.org", said=typed, exit_code=Exit.NOT_SIGNED_IN)
     assert "nothing was changed" in told
@@ -173,7 +172,7 @@ def test_a_person_sees_where_they_are_signed_in_and_ends_it(person: Person) -> N
     assert person.store.known(person.cluster.address) is None
 
 
-@pytest.mark.parametrize("words", [["end"], ["end", "abc", "--others"], ["stop"]])
+@pytest.mark.parametrize("words", [["end"], ["end", "abc", "--others"]])
 def test_wrong_words_about_sessions_end_none(person: Person, alice: User, words: list[str]) -> None:
     person.shell("sessions", *words, exit_code=Exit.USAGE)
     assert alice.names() == []
@@ -213,15 +212,14 @@ def test_a_session_that_ended_leads_back_to_sign_in_and_the_command_goes_on(pers
     terminal.sendline("ls")
     terminal.expect(r"0 files .* made/")
     terminal.expect_exact(f"{alice.email}>")
-    terminal.sendeof()
-    assert left(terminal) == Exit.OK
+    assert terminal.leave() == Exit.OK
 
 
 def test_who_leaves_that_sign_in_gets_the_exit_code_of_one_not_signed_in(person: Person, alice: User) -> None:
     end_behind_its_back(alice)
     terminal = person.terminal("whoami")
     answer(terminal, "exit")
-    assert left(terminal) == Exit.NOT_SIGNED_IN
+    assert terminal.left() == Exit.NOT_SIGNED_IN
 
 
 def test_without_a_terminal_an_ended_session_fails_and_the_address_stays_known(person: Person, alice: User) -> None:
@@ -258,10 +256,14 @@ def test_an_export_is_whole_private_and_replaces_nothing_unasked(person: Person,
     assert kept.read_text() == "mine"
     person.shell("account", "export", "me.json", "--force")
     assert "photos" in str(json.loads(kept.read_bytes()))
-    (person.folder / "pipe").mkdir()
-    person.shell("account", "export", "pipe", "--force", exit_code=Exit.NOT_NOW)
     person.shell("account", "export", "no/where.json", exit_code=Exit.NOT_NOW)
-    assert {path.name for path in person.folder.iterdir()} == {"home", "me.json", "pipe"}
+    assert {path.name for path in person.folder.iterdir()} == {"home", "me.json"}
+
+
+def test_what_is_no_file_is_not_replaced_even_by_force(tmp_path: Path) -> None:
+    for place in (tmp_path, Path("/dev/null")):
+        with pytest.raises(LocalFile, match="not a regular file"):
+            _check_target(place, may_replace=True)
 
 
 def test_an_export_that_is_refused_leaves_nothing_behind(person: Person, alice: User) -> None:
@@ -280,7 +282,7 @@ def test_an_account_is_closed_by_a_code_and_taken_back(person: Person, alice: Us
     terminal.expect(r"Your account is closed. Its files go on (\d{4}-\d\d-\d\d)")
     assert isinstance(terminal.match, re.Match)
     day = terminal.match[1]
-    assert left(terminal) == Exit.OK
+    assert terminal.left() == Exit.OK
     with refused("UNAUTHENTICATED", "session_ended"):
         phone.ls()
     told = person.script("whoami", "account", "sessions")
