@@ -124,6 +124,12 @@ class AccountUnknown(Missing):
     hint = 'Enroll first with: cloudgrpc shell enroll {email} "YOUR NAME"'
 
 
+class SessionUnknown(Missing):
+    code = "session_unknown"
+    words = "There is no session {session_id} of yours."
+    hint = "See your sessions with: cloudgrpc shell sessions"
+
+
 class ChunkMissing(Missing):
     code = "chunk_missing"
     words = "Chunk {chunk_id} is not here."
@@ -334,8 +340,8 @@ class ClusterSecretWrong(NotSignedIn):
 
 class SignInLeft(NotSignedIn):
     code = "sign_in_left"
-    words = "The sign-in was left before a code was accepted; nothing was changed."
-    hint = "Start again with: cloudgrpc shell login"
+    words = "You left before a code was accepted; nothing was changed."
+    hint = "Start the command again when you have the code."
 
 
 class Unavailable(CloudError):

@@ -33,7 +33,7 @@ class AccountCare:
         return await self._db.read(sessions.standing, caller.account_id)
 
     async def end_session(self, caller: Caller, session_id: str, *, others: bool) -> int:
-        """End one, or all but the caller's own; how many. Raises: InvalidField, Missing."""
+        """End one, or all but the caller's own; how many. Raises: InvalidField, SessionUnknown."""
         if others:
             if session_id:
                 raise InvalidField(field="session_id", reason="must be empty when all others are to end")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cloudgrpc.errors import CloudError
 
 CALL_TIMEOUT_S = 10.0
+MAIL_TIMEOUT_S = 60.0  # a gateway gives its mail server 20 s, or as long as its settings say
 # A transfer has no deadline of its own; a gateway that does not even answer pings is given up after 45 s.
 KEEPALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 15_000)]
 # Without it every message of a download crosses a thread of its own.
@@ -63,10 +64,15 @@ class Gateway:
         )
         self.storage = stubs.StorageServiceStub(self._channel)
 
-    def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Reply], request: Request) -> Reply:
+    def call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Reply],
+        request: Request,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> Reply:
         """Raises: the error the gateway told, GatewayUnreachable, or CallTooSlow."""
         try:
-            return method(request, timeout=CALL_TIMEOUT_S, metadata=self._introduction)
+            return method(request, timeout=timeout_s, metadata=self._introduction)
         except grpc.RpcError as failure:
             raise self.error_of(failure) from failure
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cloudgrpc.clients import render
 from cloudgrpc.clients.shell_actions import Actions, run_action
 from cloudgrpc.clients.shell_parser import Command, Parser
-from cloudgrpc.errors import Missing, NotSignedIn, SignInLeft, UsageWrong
+from cloudgrpc.errors import NotSignedIn, SessionUnknown, SignInLeft, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
@@ -145,10 +145,10 @@ class SessionCommands:
 
 
 def _named(beginning: str, sessions: Sequence[pb.SessionInfo]) -> pb.SessionInfo:
-    """The one session whose ID begins so. Raises: Missing, UsageWrong when there are several."""
+    """The one session whose ID begins so. Raises: SessionUnknown, UsageWrong when there are several."""
     found = [session for session in sessions if beginning and session.session_id.startswith(beginning)]
     if not found:
-        raise Missing(what=f"Session {beginning or repr(beginning)}")
+        raise SessionUnknown(session_id=beginning or repr(beginning))
     if len(found) > 1:
         raise UsageWrong(reason=f"the IDs of {len(found)} sessions begin with {beginning}; type more of it")
     return found[0]

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.session import SignIn
+from cloudgrpc.clients.session import MAIL_TIMEOUT_S, SignIn
 from cloudgrpc.errors import (
     AccountUnknown,
     AlreadyEnrolled,
@@ -110,7 +110,7 @@ class Entrance:
     def _send_code(self, email: str, meanwhile: str) -> None:
         """`meanwhile`: what the person can do while the gateway sends no further code."""
         try:
-            self._gateway.call(self._gateway.auth.SendOTP, pb.SendOTPRequest(email=email))
+            self._gateway.call(self._gateway.auth.SendOTP, pb.SendOTPRequest(email=email), MAIL_TIMEOUT_S)
         except TooManyCodes as error:
             self._person.tell(f"{error} {meanwhile}")
         else:

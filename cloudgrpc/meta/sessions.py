@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cloudgrpc.errors import Missing
+from cloudgrpc.errors import SessionUnknown
 from cloudgrpc.meta import events
 from cloudgrpc.meta.accounts import find_caller
 from cloudgrpc.meta.db import now, rows
@@ -54,13 +54,13 @@ def log_out(digest: str, visitor: Visitor) -> None:
 
 
 def end(caller: Caller, session_id: str, visitor: Visitor) -> None:
-    """Raises: Missing."""
+    """Raises: SessionUnknown."""
     if (
         not Session.delete()
         .where((Session.account == caller.account_id) & (Session.session_id == session_id))
         .execute()
     ):
-        raise Missing(what=f"Session {session_id}")
+        raise SessionUnknown(session_id=session_id)
     events.record(
         "session.ended",
         f"{caller.email} ended a session",

@@ -196,7 +196,7 @@ def test_sessions_tell_where_they_are_used_and_end_one_by_one_or_together(cluste
     assert stub.EndSession(request, timeout=CALL_S).ended == 1
     with refused("UNAUTHENTICATED", "session_ended"):
         sessions_of(cluster, tokens[2])
-    with refused("NOT_FOUND", "not_found"):
+    with refused("NOT_FOUND", "session_unknown"):
         stub.EndSession(request, timeout=CALL_S)
     with refused("INVALID_ARGUMENT", "invalid_field"):
         stub.EndSession(pb.EndSessionRequest(session_token=alice.token), timeout=CALL_S)
