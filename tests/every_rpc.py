@@ -305,18 +305,20 @@ def call(
     metadata: Sequence[tuple[str, str]] = (),
     *,
     take: int | None = None,
-    leave: bool = False,
+    leave: Callable[[Any], None] | None = None,
     timeout_s: float = CALL_S,
 ) -> Outcome:
     """Send these messages, which may be any bytes, and tell how it ended.
 
-    `take`: cancel after so many replies of a stream; `leave`: cancel once all the messages are sent.
+    `take`: cancel after so many replies of a stream; `leave`: is called with the call once all its messages are sent,
+    and a stream of them is then still open.
     """
     sent = threading.Event()
-    under_way = _start(channel, name, _sending(messages, sent, leave), metadata, timeout_s)
-    if leave:
+    under_way = _start(channel, name, _sending(messages, sent, stays_open=leave is not None), metadata, timeout_s)
+    if leave is not None:
+        under_way.add_done_callback(lambda _: sent.set())  # it may be answered before everything is sent
         sent.wait(timeout_s)
-        under_way.cancel()
+        leave(under_way)
     replies: list[bytes] = []
     try:
         for reply in under_way if METHODS[name].server_streaming else _only(under_way):
@@ -354,9 +356,9 @@ def _only(under_way: Any) -> Iterator[bytes]:
     yield under_way.result()
 
 
-def _sending(messages: Sequence[Message | bytes], sent: threading.Event, leave: bool) -> Iterator[bytes]:
+def _sending(messages: Sequence[Message | bytes], sent: threading.Event, *, stays_open: bool) -> Iterator[bytes]:
     for message in messages:
         yield message if isinstance(message, bytes) else message.SerializeToString()
     sent.set()
-    if leave:
+    if stays_open:
         time.sleep(LINGER_S)

@@ -9,10 +9,11 @@ import secrets
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from cloudgrpc import rpc
 from cloudgrpc.core.peers import VISITOR, visitor_of
-from cloudgrpc.errors import CloudError, ClusterSecretWrong, Internal, NotOffered
+from cloudgrpc.errors import CloudError, ClusterSecretWrong, Internal, InvalidField, NotOffered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 WORDS_BYTES = 2_000  # three times that on the wire, where every byte may be escaped
 
+UNREADABLE = object()
 NODE_SERVICE = "/cloudstorage.NodeService/"
 TOLD = frozenset({rpc.CLIENT_KEY, "user-agent", "x-forwarded-for"})
 
@@ -49,11 +51,13 @@ class ErrorsToStatuses(grpc.aio.ServerInterceptor):
         behaviour = getattr(handler, kind)
         # One that writes to the context itself is guarded like one that answers once.
         guard = self._guard_stream if inspect.isasyncgenfunction(behaviour) else self._guard_unary
-        return handler._replace(**{kind: guard(behaviour, str(details.method))})
+        parse = handler.request_deserializer and _forgiving(handler.request_deserializer)
+        return handler._replace(request_deserializer=parse, **{kind: guard(behaviour, str(details.method))})
 
     def _guard_unary(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def guarded(request: object, context: Context) -> object:
             try:
+                _check_readable(request)
                 answer = behaviour(request, context)
                 return await answer if inspect.isawaitable(answer) else answer
             except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
@@ -64,6 +68,7 @@ class ErrorsToStatuses(grpc.aio.ServerInterceptor):
     def _guard_stream(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def guarded(request: object, context: Context) -> AsyncIterator[object]:
             try:
+                _check_readable(request)
                 async for answer in behaviour(request, context):
                     yield answer
             except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
@@ -156,6 +161,23 @@ class ClusterSecret(grpc.aio.ServerInterceptor):
             raise ClusterSecretWrong
 
         return grpc.unary_unary_rpc_method_handler(refuse)  # every RPC of NodeService is unary
+
+
+def _forgiving(parse: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    """gRPC would answer UNKNOWN for what cannot be parsed, and print a trace."""
+
+    def parsed(packed: bytes) -> object:
+        try:
+            return parse(packed)
+        except DecodeError:
+            return UNREADABLE
+
+    return parsed
+
+
+def _check_readable(request: object) -> None:
+    if request is UNREADABLE:
+        raise InvalidField(field="message", reason="cannot be read")
 
 
 def _kind(handler: Handler) -> str:

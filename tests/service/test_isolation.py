@@ -311,7 +311,8 @@ def test_no_id_of_anothers_opens_anything(
         because = f"{name} for {kind}"
         with watch.nothing_changes(because):
             outcome = call(stranger, name, with_fields(asked, **dict.fromkeys(ID_FIELDS, entry_id)))
-        check_refused(outcome, "NOT_FOUND", "not_found", because)
+        code = "session_unknown" if name == "AuthService/EndSession" else "not_found"
+        check_refused(outcome, "NOT_FOUND", code, because)
         check_told_nothing(outcome, alice, because, f"{packed(asked)!r}{entry_id}".encode())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -96,3 +97,11 @@ def test_a_path_gives_only_names_or_is_refused(text: str) -> None:
 def test_a_relative_dotted_or_endless_path_is_refused(path: str) -> None:
     with pytest.raises(InvalidField, match=r"^path: "):
         split_path(path)
+
+
+def test_a_name_of_a_megabyte_of_accents_is_refused_at_once() -> None:
+    """Composing it takes minutes, in which nobody else would be answered."""
+    started = time.monotonic()
+    with pytest.raises(InvalidField, match="longer than"):
+        check_name("a" + "\u0301\u0316" * 500_000, "name")
+    assert time.monotonic() - started < 0.5
