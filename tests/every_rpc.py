@@ -118,14 +118,19 @@ def settle(cluster: Cluster, name: str) -> Person:
     person.file_id = user.upload(f"{name}-file", CONTENT, request_id=person.request_id).file_id
     person.trashed_id = user.upload(f"{name}-trashed", CONTENT).file_id
     user.delete(person.trashed_id)
-    person.more_tokens = [cluster.login(user.email).token]
-    mine = f"account_id = '{user.user_id}' ORDER BY created_at DESC"
-    person.session_id = str(cluster.rows(f"SELECT session_id FROM session WHERE {mine}")[0][0])
-    person.root_id = str(cluster.rows(f"SELECT root_id FROM account WHERE {mine}")[0][0])
+    sign_in_again(person)
+    person.root_id = str(cluster.rows(f"SELECT root_id FROM account WHERE account_id = '{user.user_id}'")[0][0])
     person.version_id = str(cluster.rows(f"SELECT version_id FROM entry WHERE entry_id = '{person.file_id}'")[0][0])
     person.chunk_id = cluster.chunks_of(person.file_id)[0]
     person.proof = cluster.prove(user.email)
     return person
+
+
+def sign_in_again(person: Person) -> None:
+    """The other session, which `session_id` names."""
+    person.more_tokens.append(person.cluster.login(person.email).token)
+    newest = f"account_id = '{person.user.user_id}' ORDER BY created_at DESC LIMIT 1"
+    person.session_id = str(person.cluster.rows(f"SELECT session_id FROM session WHERE {newest}")[0][0])
 
 
 @dataclass(frozen=True)

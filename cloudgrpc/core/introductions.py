@@ -9,6 +9,7 @@ from cloudgrpc.errors import InvalidField
 
 NODE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 INSTANCE_ID = re.compile(r"[0-9a-f]{32}\Z")
+MOST_BYTES = 1 << 50  # of one node: the pool's sum must stay a number that a database can hold
 HOST = re.compile(r"[A-Za-z0-9.:\[\]-]{1,255}\Z")
 
 
@@ -45,8 +46,8 @@ def check_introduction(
         (INSTANCE_ID.match(instance_id), "instance_id", "must be 32 hexadecimal digits"),
         (HOST.match(host), "host", "is not a host name or address"),
         (1 <= port <= 65535, "port", "must be 1 to 65535"),
-        (capacity_bytes > 0, "storage_capacity", "must be more than 0"),
-        (used_bytes >= 0, "storage_used", "must not be negative"),
+        (0 < capacity_bytes <= MOST_BYTES, "storage_capacity", "must be more than 0 and at most 1 PiB"),
+        (0 <= used_bytes <= MOST_BYTES, "storage_used", "must not be negative and at most 1 PiB"),
         (chunk_count >= 0, "chunk_count", "must not be negative"),
     ]
     for holds, field, reason in rules:

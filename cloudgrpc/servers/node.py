@@ -14,7 +14,7 @@ from cloudgrpc.actions.node_disk import NodeDisk
 from cloudgrpc.chunks.disk import DiskStore
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import GIB, MIB
-from cloudgrpc.core.introductions import NODE_ID
+from cloudgrpc.core.introductions import MOST_BYTES, NODE_ID
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import UsageWrong
 from cloudgrpc.servers.membership import Membership, Place
@@ -91,8 +91,8 @@ def _check_usage(node_id: str, port: int, capacity_gb: float) -> None:
         raise UsageWrong(reason=f"node id {node_id!r} must be 1 to 63 of a-z, 0-9 and -, and not begin with -")
     if not 0 <= port <= 65535:
         raise UsageWrong(reason=f"port {port} must be between 0 and 65535")
-    if not 0 < capacity_gb <= 1_000_000_000:
-        raise UsageWrong(reason=f"capacity {capacity_gb} GB must be more than 0")
+    if not 0 < capacity_gb * GIB <= MOST_BYTES:
+        raise UsageWrong(reason=f"capacity {capacity_gb} GB must be more than 0 and at most {MOST_BYTES // GIB}")
 
 
 def _build_server(store: DiskStore, door: NodeDoor, secret: str, timeout_s: float) -> grpc.aio.Server:

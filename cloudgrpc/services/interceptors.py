@@ -6,6 +6,7 @@ import hmac
 import inspect
 import logging
 import secrets
+import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -61,6 +62,7 @@ class ErrorsToStatuses(grpc.aio.ServerInterceptor):
                 answer = behaviour(request, context)
                 return await answer if inspect.isawaitable(answer) else answer
             except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
+                request = None  # gRPC keeps the failure, and with it this frame
                 await self._fail(context, method, error)
 
         return guarded
@@ -72,6 +74,7 @@ class ErrorsToStatuses(grpc.aio.ServerInterceptor):
                 async for answer in behaviour(request, context):
                     yield answer
             except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
+                request = None  # gRPC keeps the failure, and with it this frame
                 await self._fail(context, method, error)
 
         return guarded
@@ -80,10 +83,12 @@ class ErrorsToStatuses(grpc.aio.ServerInterceptor):
         if isinstance(error, grpc.aio.AbortError):
             raise error
         if isinstance(error, NotImplementedError):  # what the generated servicers raise
+            _clear_frames(error)
             await _abort(context, NotOffered(method=method.rpartition("/")[2]))
         if isinstance(error, CloudError):
             log.debug("%s: %s: %s", method, error.code, error)
             self._on_error(method, error)
+            _clear_frames(error)
             await _abort(context, error)
         reference = secrets.token_hex(4)
         log.error("%s failed, reference %s", method, reference, exc_info=error)
@@ -161,6 +166,14 @@ class ClusterSecret(grpc.aio.ServerInterceptor):
             raise ClusterSecretWrong
 
         return grpc.unary_unary_rpc_method_handler(refuse)  # every RPC of NodeService is unary
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """gRPC keeps a failure until the garbage collection, which seldom comes: hundreds of refused requests of 4 MiB each
+    would be held by the frames of its trace."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _forgiving(parse: Callable[[bytes], object]) -> Callable[[bytes], object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cloudgrpc.core.introductions import check_introduction
+from cloudgrpc.core.introductions import MOST_BYTES, check_introduction
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceServicer
 
@@ -47,7 +47,7 @@ class NodeService(NodeServiceServicer):
         await self._nodes.heartbeat(
             request.node_id,
             request.instance_id,
-            max(0, request.storage_used),
+            min(max(0, request.storage_used), MOST_BYTES),
             max(0, request.chunk_count),
             is_read_only=request.read_only,
         )

@@ -11,6 +11,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import psutil
 import pytest
 
 from cloudgrpc import rpc
@@ -481,3 +482,18 @@ def test_the_secret_does_not_make_nonsense_a_node(cluster: Cluster, name: str) -
 
 def cluster_secret(cluster: Cluster) -> str:
     return (cluster.data / "secrets" / "cluster.key").read_text().strip()
+
+
+def test_refused_requests_are_not_kept_in_memory(cluster: Cluster) -> None:
+    def memory_mib() -> float:
+        return psutil.Process(cluster.gateway.pid).memory_info().rss / 2**20
+
+    large = pb.ListFilesRequest(session_token="x" * (3 << 20))
+    wrong = pb.CreateFolderRequest(session_token="none", folder_name="x" * (3 << 20))
+    before = memory_mib()
+    for _ in range(100):
+        with refused("UNAUTHENTICATED"):
+            cluster.files.ListFiles(large, timeout=CALL_S)
+        with refused("UNAUTHENTICATED"):
+            cluster.files.CreateFolder(wrong, timeout=CALL_S)
+    assert memory_mib() - before < 150

@@ -38,6 +38,7 @@ from every_rpc import (
     cluster_secret,
     names,
     settle,
+    sign_in_again,
 )
 from user import upload_messages
 
@@ -50,16 +51,14 @@ if TYPE_CHECKING:
     from postgres import Postgres
 
 MIB = 1 << 20
-EXAMPLES = 25  # of each RPC
+EXAMPLES = 20  # of each RPC
 SOAK_TIMES = 10
 ANSWER_S = 20.0
-MOST_GROWTH_MIB = 250.0
+MOST_GROWTH_MIB = 250.0  # one message of two million empty parts takes 150; the allocator keeps what is freed
 DOCUMENTED = {status.value for status in Status} - {"INTERNAL", "UNIMPLEMENTED"}
-FAULTS = re.compile(r"failed, reference|Traceback|never retrieved| ERROR |Exception in ")
-SPENDS = {
-    *("AuthService/Logout", "AuthService/EndSession", "AuthService/CloseAccount", "AuthService/Enroll"),
-    *("AuthService/Login", "FileService/DeleteFile"),
-}
+UNTRUE = {"internal", "unexpected", "database_unavailable", "disk_failed"}  # they blame a machine that is well
+FAULTS = re.compile(r"failed, reference|Traceback|never retrieved|Exception in ")
+SPEND_PROOF = {"AuthService/Enroll", "AuthService/Login", "AuthService/CloseAccount"}
 UPLOAD = "FileService/UploadFile"
 # A connection of its own, which sends messages beyond the limit too.
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
@@ -219,6 +218,7 @@ BY_NAME: dict[str, st.SearchStrategy[Any]] = {
 }
 # Anything but a host name: no name that could be looked up leaves this machine.
 ONLY = {"host", "source_host"}
+DOORS = {"session_token", "verification_token", "instance_id", "checksum"}  # behind which there is more to try
 BYTES = st.one_of(st.binary(max_size=100), st.builds(Long, st.sampled_from([b"\0", b"a", b"\xff\x0a"]), LENGTHS))
 RANGES = {
     FieldDescriptor.TYPE_INT32: (-(1 << 31), (1 << 31) - 1),
@@ -229,7 +229,7 @@ WORST: dict[int, list[Any]] = {
     FieldDescriptor.TYPE_STRING: [
         "\0",
         "a\0b",
-        *(Long(piece, MIB) for piece in ("a", "\u0301\u0327", "[")),
+        *(Long(piece, MIB) for piece in ("a", "\u0301\u0327")),
     ],
     FieldDescriptor.TYPE_BYTES: [b"", Long(b"\0", 4 * MIB)],
     FieldDescriptor.TYPE_INT32: [*RANGES[FieldDescriptor.TYPE_INT32], -1, 0],
@@ -243,7 +243,7 @@ def numbers(low: int, high: int) -> st.SearchStrategy[int]:
 
 
 def values(told: FieldDescriptor) -> st.SearchStrategy[Any]:
-    """What this field is filled with. Half of the time it is left as it works, so that calls get far."""
+    """What this field is filled with; mostly it is left as it works, so that calls get far."""
     if told.type == FieldDescriptor.TYPE_MESSAGE:
         one: st.SearchStrategy[Any] = recipes(told.message_type)
     elif told.type == FieldDescriptor.TYPE_STRING:
@@ -260,12 +260,21 @@ def values(told: FieldDescriptor) -> st.SearchStrategy[Any]:
     if told.is_repeated:
         many = st.builds(lambda value, times: [value] * times, one, st.sampled_from([100, 10_001]))
         one = st.lists(one, max_size=4) if told.message_type else st.lists(one, max_size=4) | many
-    return st.one_of(st.just(KEEP), st.just(KEEP), one) if not told.message_type else one
+    return one if told.message_type else mostly_kept(one, 85 if told.name in DOORS else 50)
+
+
+@st.composite
+def mostly_kept(draw: st.DrawFn, one: st.SearchStrategy[Any], percent: int) -> Any:
+    """Not a one_of, into which those of `one` would be counted singly. None: the field is left out."""
+    chance = draw(st.integers(0, 99))
+    if chance < percent:
+        return KEEP
+    return None if chance < percent + 5 else draw(one)
 
 
 def recipes(kind: Descriptor) -> st.SearchStrategy[Recipe]:
-    """Each field: as it works, filled otherwise, or left out."""
-    return st.fixed_dictionaries({}, optional={told.name: values(told) for told in kind.fields})
+    """Each field: as it works, left out, or filled otherwise."""
+    return st.fixed_dictionaries({told.name: values(told) for told in kind.fields})
 
 
 def harsh(kind: Descriptor) -> Iterator[Recipe]:
@@ -328,14 +337,30 @@ class World:
         self.idle = self.resident()
 
     def renew(self) -> None:
+        self._is_worn = False
         self.person: Person = settle(self.cluster, f"person{next(_numbers)}")
+
+    def _mend(self, name: str) -> None:
+        """What such a call has spent is there again for the next."""
+        person = self.person
+        if name == "AuthService/CloseAccount":
+            call(self.gateway, "AuthService/ReopenAccount", [pb.ReopenAccountRequest(session_token=person.token)])
+        if name in SPEND_PROOF:
+            person.proof = self.cluster.prove(person.email)
+        elif name == "AuthService/Logout":
+            person.user = self.cluster.login(person.email)
+        elif name == "AuthService/EndSession":
+            sign_in_again(person)
+        elif name == "FileService/DeleteFile":
+            person.file_id = person.user.upload(f"more{next(_numbers)}", CONTENT).file_id
+            self._is_worn = True
 
     def real(self, what: str) -> str:
         more = {
             "token": self.person.token,
             "email": self.person.email,
             "user_id": self.person.user.user_id,
-            "other_token": self.person.more_tokens[0],
+            "other_token": self.person.more_tokens[-1],
             "code": "000000",
         }
         return more[what] if what in more else str(getattr(self.person, what))
@@ -353,8 +378,8 @@ class World:
         self.calls += 1
         self.statuses[outcome.status] = self.statuses.get(outcome.status, 0) + 1
         check_documented(name, outcome, offers=self.offers(channel, name))
-        if outcome.status == "OK" and name in SPENDS:
-            self.renew()
+        if outcome.status == "OK":
+            self._mend(name)
         return outcome
 
     def offers(self, channel: grpc.Channel, name: str) -> bool:
@@ -379,6 +404,8 @@ class World:
             assert not fault, f"{path.name}: {told[max(0, fault.start() - 300) : fault.end() + 3000]}"
         for name, mib in self.resident().items():
             assert mib - self.idle[name] < MOST_GROWTH_MIB, f"{name} grew by {mib - self.idle[name]:.0f} MiB"
+        if self._is_worn:
+            self.renew()
         self.cluster.wait(self._is_served, what="an ordinary upload and download")
 
     def _is_served(self) -> bool:
@@ -406,7 +433,7 @@ def check_documented(name: str, outcome: Outcome, *, offers: bool) -> None:
         by_grpc = {"RESOURCE_EXHAUSTED"} if offers else {"RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}
         assert outcome.status in by_grpc, f"{name}: {outcome}"
         return
-    assert outcome.code in CATALOGUE, f"{name}: {outcome}"
+    assert outcome.code in CATALOGUE.keys() - UNTRUE, f"{name}: {outcome}"
     assert CATALOGUE[outcome.code].status == outcome.status, f"{name}: {outcome}"
     assert outcome.words, f"{name}: {outcome}"
 
@@ -507,9 +534,7 @@ def test_bytes_that_are_no_message_are_refused(world: World, fuzz: Fuzz, name: s
         st.sampled_from(
             [b"\x0a\xff\xff\xff\xff\x07", b"\x0a\x02\xc3\x28", b"\x0b" * 5000, b"\xff" * 20, b"\x0a" * 9999]
         ),
-        st.builds(
-            Long, st.sampled_from([b"\0", b"\x0a\x00", b"\x12\x00", b"\x0a\x01\xff"]), st.sampled_from([MIB, 5 * MIB])
-        ),
+        st.builds(Long, st.sampled_from([b"\0", b"\x0a\x00", b"\x12\x00", b"\x0a\x01\xff"]), st.just(100_000)),
     )
     secrets = st.sampled_from([(), ((rpc.SECRET_KEY, world.secret),)])
 
@@ -519,6 +544,14 @@ def test_bytes_that_are_no_message_are_refused(world: World, fuzz: Fuzz, name: s
         world.throw(world.node if at_node else world.gateway, name, [raw], *shown)
 
     fuzz(st.tuples(junk, secrets, st.booleans()), check, EXAMPLES // 2)
+
+
+@pytest.mark.parametrize("name", {name.partition("/")[0]: name for name in METHODS}.values())
+def test_a_message_over_the_limit_is_refused(world: World, name: str) -> None:
+    shown = (rpc.SECRET_KEY, world.secret)
+    for channel in (world.gateway, world.node):
+        outcome = world.throw(channel, name, [b"\x0a" + b"a" * (5 * MIB)], shown)
+        assert outcome.status in {"RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}, outcome
 
 
 # Streams of requests
@@ -550,7 +583,7 @@ def test_an_upload_of_any_messages_cut_anywhere_is_answered(world: World, fuzz: 
         check([("metadata", recipe), ("data", CONTENT)])
     few = st.lists(STEPS, max_size=5)
     started = st.builds(lambda size, rest: [("right metadata", size), *rest], st.sampled_from([0, 13, 3 * MIB]), few)
-    fuzz(few | started, check, EXAMPLES * 2)
+    fuzz(few | started, check)
 
 
 def _message(world: World, kind: str, value: Any) -> Message | bytes:
@@ -589,6 +622,16 @@ def test_bytes_that_are_no_http2_end_only_their_own_connection(world: World, fuz
                 connection.sendall(drawn[0] + b"".join(drawn[1]))
 
     fuzz(talk, check)
+
+
+# Amplification
+
+
+@pytest.mark.parametrize("where", ["gateway", "node"])
+def test_two_million_empty_parts_of_one_message_take_little_memory(world: World, where: str) -> None:
+    """StoreChunks is the one call whose message repeats messages; 4 MiB of the shortest become 140 MiB of objects."""
+    channel = world.node if where == "node" else world.gateway
+    world.throw(channel, "NodeService/StoreChunks", [b"\x0a\x00" * (2 * MIB)], (rpc.SECRET_KEY, world.secret))
 
 
 # The sieve itself
