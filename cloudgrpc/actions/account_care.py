@@ -46,7 +46,7 @@ class AccountCare:
     async def change_name(self, caller: Caller, full_name: str) -> str:
         """The name as it is kept. Raises: InvalidField."""
         name = check_full_name(full_name)
-        await self._db.run(exports.change_name, caller, name, VISITOR.get())
+        await self._db.run(accounts.change_name, caller, name, VISITOR.get())
         return name
 
     async def export(self, caller: Caller) -> AsyncIterator[str]:

@@ -49,8 +49,8 @@ class Uploads:
     async def upload(self, wish: Wish, read: Callable[[], Awaitable[memoryview]]) -> Answer:
         """Take in what `read` gives, as the newest version of `wish`.
 
-        Raises: Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadSizeWrong, PeerSilent, NodesTooFew, PoolFull,
-        QuorumMissed, UploadEnded; after any of them nothing is kept.
+        Raises: Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadSizeWrong, PeerSilent, TooManySlow,
+        NodesTooFew, PoolFull, QuorumMissed, UploadEnded; after any of them nothing is kept.
         """
         upload_id = secrets.token_hex(16)
         planned = [_plan(position) for position in range(min(IDS_AHEAD, chunk_count(wish.size_bytes)))]
@@ -174,13 +174,15 @@ class _Taking:
         try:
             async with limit:
                 parts = await self._incoming.take(length)
+            if made_way:  # and counts as slow until there is room for it
+                slot = await budget.take_to_receive(self._account_id)
         except TimeoutError as error:
             raise TooManySlow from error
         finally:
             slow.cancel()
             if made_way:
                 budget.end_slow(self._account_id)
-        return parts, await budget.take_to_receive(self._account_id) if made_way else slot
+        return parts, slot
 
     async def _digested(self, chunk_id: str, length: int, parts: list[memoryview]) -> Chunk:
         if length < INLINE_BYTES:

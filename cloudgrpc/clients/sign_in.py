@@ -88,7 +88,7 @@ class Entrance:
 
     def prove(self, email: str) -> str:
         """The verification token for `email`. Raises: SignInLeft when the person left, MailFailed."""
-        self._send_code(email, "The newest code that was sent before still works.")
+        self._send_code(email, "A code that was sent before still works, if it was not used yet.")
         while True:
             code = self._read_code()
             if code == ANOTHER:

@@ -179,6 +179,11 @@ def log_in(email: str, proof: str, session: NewSession) -> Caller:
     return _open_session(account, session)
 
 
+def change_name(caller: Caller, full_name: str, visitor: Visitor) -> None:
+    Account.update(full_name=full_name).where(Account.account_id == caller.account_id).execute()
+    events.record("account.renamed", f"{caller.email} changed the name", account_id=caller.account_id, visitor=visitor)
+
+
 def find_caller(digest: str) -> Caller:
     """Raises: SessionEnded for a session that never was, has ended, or expired."""
     row = _CALLER.one(digest=digest, now=now())

@@ -1,17 +1,12 @@
-"""What is kept about a person, as rows for an export; and the one thing of it that a person changes: the name."""
+"""What is kept about a person, as rows for an export."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cloudgrpc.core.units import rfc3339
-from cloudgrpc.meta import events as trail
 from cloudgrpc.meta.models import Account, Entry, Event, Session, Version
-
-if TYPE_CHECKING:
-    from cloudgrpc.core.peers import Visitor
-    from cloudgrpc.meta.accounts import Caller
 
 Row = dict[str, Any]
 
@@ -92,8 +87,3 @@ def events(account_id: str, after: str, limit: int) -> list[Row]:
         }
         for event in query.order_by(Event.event_id).limit(limit)
     ]
-
-
-def change_name(caller: Caller, full_name: str, visitor: Visitor) -> None:
-    Account.update(full_name=full_name).where(Account.account_id == caller.account_id).execute()
-    trail.record("account.renamed", f"{caller.email} changed the name", account_id=caller.account_id, visitor=visitor)
