@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: e78aa3d50f99a07d4e052dcd75d512784be793c2959b2cb3757c4d88e53edb25
+# sha256 of the proto: 38b6685eb1edb1b31f3f4fb2deede9d5d624a47468dca435d700292db1799cd7

@@ -661,6 +661,7 @@ class FileMetadata(_message.Message):
     MIME_TYPE_FIELD_NUMBER: _builtins.int
     PARENT_FOLDER_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     filename: _builtins.str
     file_size: _builtins.int
@@ -670,6 +671,8 @@ class FileMetadata(_message.Message):
     """Names this upload for good: a retry with the same id gets the first answer instead of a second version. At most
     128 bytes; with the same name, size and folder as the first time.
     """
+    expected_version: _builtins.int
+    """The version that the file must have (0: no file of that name); else ABORTED, version_moved."""
     def __init__(
         self,
         *,
@@ -679,12 +682,15 @@ class FileMetadata(_message.Message):
         mime_type: _builtins.str = ...,
         parent_folder_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_size", b"file_size", "filename", b"filename", "mime_type", b"mime_type", "parent_folder_id", b"parent_folder_id", "request_id", b"request_id", "session_token", b"session_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "file_size", b"file_size", "filename", b"filename", "mime_type", b"mime_type", "parent_folder_id", b"parent_folder_id", "request_id", b"request_id", "session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___FileMetadata: _TypeAlias = FileMetadata  # noqa: Y015
 
@@ -697,12 +703,14 @@ class UploadFileResponse(_message.Message):
     FILE_ID_FIELD_NUMBER: _builtins.int
     CHUNKS_STORED_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     message: _builtins.str
     file_id: _builtins.str
     chunks_stored: _builtins.int
     checksum: _builtins.str
     """"blake3:<hex>" of the content"""
+    version: _builtins.int
     def __init__(
         self,
         *,
@@ -711,10 +719,11 @@ class UploadFileResponse(_message.Message):
         file_id: _builtins.str = ...,
         chunks_stored: _builtins.int = ...,
         checksum: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "chunks_stored", b"chunks_stored", "file_id", b"file_id", "message", b"message", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "chunks_stored", b"chunks_stored", "file_id", b"file_id", "message", b"message", "success", b"success", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -726,19 +735,33 @@ class DownloadFileRequest(_message.Message):
 
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     file_id: _builtins.str
+    version: _builtins.int
+    """0: the newest"""
+    offset: _builtins.int
+    """the first byte wanted; at most the file's size"""
+    length: _builtins.int
+    """how many bytes; without it, or past the end: to the end"""
     def __init__(
         self,
         *,
         session_token: _builtins.str = ...,
         file_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_length", b"_length", "length", b"length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "session_token", b"session_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length", b"_length", "file_id", b"file_id", "length", b"length", "offset", b"offset", "session_token", b"session_token", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__length: _TypeAlias = _typing.Literal["length"]  # noqa: Y015
+    _WhichOneofArgType__length: _TypeAlias = _typing.Literal["_length", b"_length"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length) -> _WhichOneofReturnType__length | None: ...
 
 Global___DownloadFileRequest: _TypeAlias = DownloadFileRequest  # noqa: Y015
 
@@ -776,12 +799,20 @@ class FileInfo(_message.Message):
     MIME_TYPE_FIELD_NUMBER: _builtins.int
     TOTAL_CHUNKS_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
     filename: _builtins.str
     file_size: _builtins.int
     mime_type: _builtins.str
     total_chunks: _builtins.int
     checksum: _builtins.str
-    """"blake3:<hex>" of the content that follows"""
+    """"blake3:<hex>" of the whole content, also when a part of it follows"""
+    version: _builtins.int
+    offset: _builtins.int
+    """of the first byte that follows"""
+    length: _builtins.int
+    """of what follows"""
     def __init__(
         self,
         *,
@@ -790,10 +821,13 @@ class FileInfo(_message.Message):
         mime_type: _builtins.str = ...,
         total_chunks: _builtins.int = ...,
         checksum: _builtins.str = ...,
+        version: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "file_size", b"file_size", "filename", b"filename", "mime_type", b"mime_type", "total_chunks", b"total_chunks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "file_size", b"file_size", "filename", b"filename", "length", b"length", "mime_type", b"mime_type", "offset", b"offset", "total_chunks", b"total_chunks", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -875,6 +909,9 @@ class FileEntry(_message.Message):
     MODIFIED_AT_FIELD_NUMBER: _builtins.int
     IS_SHARED_FIELD_NUMBER: _builtins.int
     IS_DELETED_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    PARENT_FOLDER_ID_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     filename: _builtins.str
     file_size: _builtins.int
@@ -884,6 +921,12 @@ class FileEntry(_message.Message):
     is_shared: _builtins.bool
     is_deleted: _builtins.bool
     """in the trash"""
+    version: _builtins.int
+    """of the newest content: 1, 2, 3 ..."""
+    checksum: _builtins.str
+    """"blake3:<hex>" of it"""
+    parent_folder_id: _builtins.str
+    """"" where the caller cannot look"""
     def __init__(
         self,
         *,
@@ -895,10 +938,13 @@ class FileEntry(_message.Message):
         modified_at: _builtins.str = ...,
         is_shared: _builtins.bool = ...,
         is_deleted: _builtins.bool = ...,
+        version: _builtins.int = ...,
+        checksum: _builtins.str = ...,
+        parent_folder_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_id", b"file_id", "file_size", b"file_size", "filename", b"filename", "is_deleted", b"is_deleted", "is_shared", b"is_shared", "mime_type", b"mime_type", "modified_at", b"modified_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "created_at", b"created_at", "file_id", b"file_id", "file_size", b"file_size", "filename", b"filename", "is_deleted", b"is_deleted", "is_shared", b"is_shared", "mime_type", b"mime_type", "modified_at", b"modified_at", "parent_folder_id", b"parent_folder_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -913,12 +959,20 @@ class FolderEntry(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     FILE_COUNT_FIELD_NUMBER: _builtins.int
     IS_DELETED_FIELD_NUMBER: _builtins.int
+    MODIFIED_AT_FIELD_NUMBER: _builtins.int
+    IS_SHARED_FIELD_NUMBER: _builtins.int
+    PARENT_FOLDER_ID_FIELD_NUMBER: _builtins.int
     folder_id: _builtins.str
     folder_name: _builtins.str
     created_at: _builtins.str
     file_count: _builtins.int
     is_deleted: _builtins.bool
     """in the trash"""
+    modified_at: _builtins.str
+    """when it was made, moved or renamed"""
+    is_shared: _builtins.bool
+    parent_folder_id: _builtins.str
+    """"" for the root folder, and where the caller cannot look"""
     def __init__(
         self,
         *,
@@ -927,10 +981,13 @@ class FolderEntry(_message.Message):
         created_at: _builtins.str = ...,
         file_count: _builtins.int = ...,
         is_deleted: _builtins.bool = ...,
+        modified_at: _builtins.str = ...,
+        is_shared: _builtins.bool = ...,
+        parent_folder_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_count", b"file_count", "folder_id", b"folder_id", "folder_name", b"folder_name", "is_deleted", b"is_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "file_count", b"file_count", "folder_id", b"folder_id", "folder_name", b"folder_name", "is_deleted", b"is_deleted", "is_shared", b"is_shared", "modified_at", b"modified_at", "parent_folder_id", b"parent_folder_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -943,22 +1000,28 @@ class DeleteFileRequest(_message.Message):
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     FILE_ID_FIELD_NUMBER: _builtins.int
     PERMANENT_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     file_id: _builtins.str
     """or a folder's id: then everything it holds goes with it"""
     permanent: _builtins.bool
+    expected_version: _builtins.int
+    """of a file, as in FileMetadata"""
     def __init__(
         self,
         *,
         session_token: _builtins.str = ...,
         file_id: _builtins.str = ...,
         permanent: _builtins.bool = ...,
+        expected_version: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "permanent", b"permanent", "session_token", b"session_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "file_id", b"file_id", "permanent", b"permanent", "session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___DeleteFileRequest: _TypeAlias = DeleteFileRequest  # noqa: Y015
 
@@ -1093,10 +1156,16 @@ class ShareFileRequest(_message.Message):
     FILE_ID_FIELD_NUMBER: _builtins.int
     SHARE_WITH_EMAIL_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     file_id: _builtins.str
+    """or a folder's id: then everything it holds"""
     share_with_email: _builtins.str
+    """need not be enrolled yet"""
     permission: _builtins.str
+    """"read" or "write"; "" means "read" """
+    until: _builtins.str
+    """when the share ends; "" for never"""
     def __init__(
         self,
         *,
@@ -1104,10 +1173,11 @@ class ShareFileRequest(_message.Message):
         file_id: _builtins.str = ...,
         share_with_email: _builtins.str = ...,
         permission: _builtins.str = ...,
+        until: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "permission", b"permission", "session_token", b"session_token", "share_with_email", b"share_with_email"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "permission", b"permission", "session_token", b"session_token", "share_with_email", b"share_with_email", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1115,6 +1185,8 @@ Global___ShareFileRequest: _TypeAlias = ShareFileRequest  # noqa: Y015
 
 @_typing.final
 class ShareFileResponse(_message.Message):
+    """Sharing again with the same person changes the permission and the end; the token stays."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SUCCESS_FIELD_NUMBER: _builtins.int
@@ -1143,15 +1215,22 @@ class GetSharedFilesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
+    page_size: _builtins.int
+    """as in ListFilesRequest"""
+    page_token: _builtins.str
     def __init__(
         self,
         *,
         session_token: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_token", b"session_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1163,7 +1242,9 @@ class GetSharedFilesResponse(_message.Message):
 
     SUCCESS_FIELD_NUMBER: _builtins.int
     SHARED_FILES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
+    next_page_token: _builtins.str
     @_builtins.property
     def shared_files(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharedFileEntry]: ...
     def __init__(
@@ -1171,10 +1252,11 @@ class GetSharedFilesResponse(_message.Message):
         *,
         success: _builtins.bool = ...,
         shared_files: _abc.Iterable[Global___SharedFileEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shared_files", b"shared_files", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "shared_files", b"shared_files", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1186,17 +1268,22 @@ class ResolvePathRequest(_message.Message):
 
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    FOLDER_ID_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     path: _builtins.str
+    """starts with /; "/" or "" is the folder itself"""
+    folder_id: _builtins.str
+    """where the path starts: a folder of one's own or a shared one, or a shared file; "" is the root"""
     def __init__(
         self,
         *,
         session_token: _builtins.str = ...,
         path: _builtins.str = ...,
+        folder_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "session_token", b"session_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder_id", b"folder_id", "path", b"path", "session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1209,7 +1296,18 @@ class ResolvePathResponse(_message.Message):
     SUCCESS_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
     FOLDER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    OWNER_EMAIL_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    SHARE_TOKEN_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
+    path: _builtins.str
+    """from the caller's root folder, or from what was shared, e.g. /photos/2026"""
+    owner_email: _builtins.str
+    permission: _builtins.str
+    """what the caller may do: "own", "write" or "read" """
+    share_token: _builtins.str
+    """of the share by which the caller reaches it; "" for one's own"""
     @_builtins.property
     def file(self) -> Global___FileEntry: ...
     @_builtins.property
@@ -1220,10 +1318,14 @@ class ResolvePathResponse(_message.Message):
         success: _builtins.bool = ...,
         file: Global___FileEntry | None = ...,
         folder: Global___FolderEntry | None = ...,
+        path: _builtins.str = ...,
+        owner_email: _builtins.str = ...,
+        permission: _builtins.str = ...,
+        share_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "file", b"file", "folder", b"folder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "file", b"file", "folder", b"folder", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "file", b"file", "folder", b"folder", "owner_email", b"owner_email", "path", b"path", "permission", b"permission", "share_token", b"share_token", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_entry: _TypeAlias = _typing.Literal["file", "folder"]  # noqa: Y015
     _WhichOneofArgType_entry: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
@@ -1240,11 +1342,20 @@ class SharedFileEntry(_message.Message):
     SHARED_BY_EMAIL_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
     SHARED_AT_FIELD_NUMBER: _builtins.int
+    IS_FOLDER_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    SHARE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_SIZE_FIELD_NUMBER: _builtins.int
     file_id: _builtins.str
     filename: _builtins.str
     shared_by_email: _builtins.str
     permission: _builtins.str
     shared_at: _builtins.str
+    is_folder: _builtins.bool
+    until: _builtins.str
+    """"" for never"""
+    share_token: _builtins.str
+    file_size: _builtins.int
     def __init__(
         self,
         *,
@@ -1253,14 +1364,1447 @@ class SharedFileEntry(_message.Message):
         shared_by_email: _builtins.str = ...,
         permission: _builtins.str = ...,
         shared_at: _builtins.str = ...,
+        is_folder: _builtins.bool = ...,
+        until: _builtins.str = ...,
+        share_token: _builtins.str = ...,
+        file_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "filename", b"filename", "permission", b"permission", "shared_at", b"shared_at", "shared_by_email", b"shared_by_email"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "file_size", b"file_size", "filename", b"filename", "is_folder", b"is_folder", "permission", b"permission", "share_token", b"share_token", "shared_at", b"shared_at", "shared_by_email", b"shared_by_email", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SharedFileEntry: _TypeAlias = SharedFileEntry  # noqa: Y015
+
+@_typing.final
+class MoveFileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    TARGET_FOLDER_ID_FIELD_NUMBER: _builtins.int
+    NEW_NAME_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    file_id: _builtins.str
+    """or a folder's id"""
+    target_folder_id: _builtins.str
+    """"" is the root folder"""
+    new_name: _builtins.str
+    """"" keeps the name"""
+    expected_version: _builtins.int
+    """of a file, as in FileMetadata"""
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        target_folder_id: _builtins.str = ...,
+        new_name: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "file_id", b"file_id", "new_name", b"new_name", "session_token", b"session_token", "target_folder_id", b"target_folder_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___MoveFileRequest: _TypeAlias = MoveFileRequest  # noqa: Y015
+
+@_typing.final
+class MoveFileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveFileResponse: _TypeAlias = MoveFileResponse  # noqa: Y015
+
+@_typing.final
+class RenameFileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    NEW_NAME_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    file_id: _builtins.str
+    """or a folder's id"""
+    new_name: _builtins.str
+    expected_version: _builtins.int
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        new_name: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "file_id", b"file_id", "new_name", b"new_name", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___RenameFileRequest: _TypeAlias = RenameFileRequest  # noqa: Y015
+
+@_typing.final
+class RenameFileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameFileResponse: _TypeAlias = RenameFileResponse  # noqa: Y015
+
+@_typing.final
+class CopyFileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    TARGET_FOLDER_ID_FIELD_NUMBER: _builtins.int
+    NEW_NAME_FIELD_NUMBER: _builtins.int
+    REPLACE_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    file_id: _builtins.str
+    """or a folder's id"""
+    target_folder_id: _builtins.str
+    """"" is the root folder"""
+    new_name: _builtins.str
+    """"" keeps the name"""
+    replace: _builtins.bool
+    """a file of that name gets the content as its next version; else ALREADY_EXISTS"""
+    expected_version: _builtins.int
+    """of the file that is replaced, as in FileMetadata"""
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        target_folder_id: _builtins.str = ...,
+        new_name: _builtins.str = ...,
+        replace: _builtins.bool = ...,
+        expected_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "file_id", b"file_id", "new_name", b"new_name", "replace", b"replace", "session_token", b"session_token", "target_folder_id", b"target_folder_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___CopyFileRequest: _TypeAlias = CopyFileRequest  # noqa: Y015
+
+@_typing.final
+class CopyFileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    FOLDERS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    file_id: _builtins.str
+    """of the copy"""
+    files: _builtins.int
+    folders: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        files: _builtins.int = ...,
+        folders: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "file_id", b"file_id", "files", b"files", "folders", b"folders", "message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CopyFileResponse: _TypeAlias = CopyFileResponse  # noqa: Y015
+
+@_typing.final
+class DeleteFolderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FOLDER_ID_FIELD_NUMBER: _builtins.int
+    PERMANENT_FIELD_NUMBER: _builtins.int
+    RECURSIVE_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    folder_id: _builtins.str
+    permanent: _builtins.bool
+    recursive: _builtins.bool
+    """with all it holds; else FAILED_PRECONDITION when it holds anything"""
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        folder_id: _builtins.str = ...,
+        permanent: _builtins.bool = ...,
+        recursive: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder_id", b"folder_id", "permanent", b"permanent", "recursive", b"recursive", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteFolderRequest: _TypeAlias = DeleteFolderRequest  # noqa: Y015
+
+@_typing.final
+class DeleteFolderResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteFolderResponse: _TypeAlias = DeleteFolderResponse  # noqa: Y015
+
+@_typing.final
+class SearchFilesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FOLDER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    LARGER_THAN_FIELD_NUMBER: _builtins.int
+    NEWER_THAN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    folder_id: _builtins.str
+    """"" is the root folder"""
+    name: _builtins.str
+    """a pattern with * ? [abc], in any case; without those, a part of the name; "" for every name"""
+    kind: _builtins.str
+    """"file", "folder" or "" for both"""
+    mime_type: _builtins.str
+    """how it begins, e.g. "image/" """
+    larger_than: _builtins.int
+    """files of more bytes"""
+    newer_than: _builtins.str
+    """changed later"""
+    page_size: _builtins.int
+    """at most 1,000; 0: 100"""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        folder_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        mime_type: _builtins.str = ...,
+        larger_than: _builtins.int = ...,
+        newer_than: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder_id", b"folder_id", "kind", b"kind", "larger_than", b"larger_than", "mime_type", b"mime_type", "name", b"name", "newer_than", b"newer_than", "page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchFilesRequest: _TypeAlias = SearchFilesRequest  # noqa: Y015
+
+@_typing.final
+class SearchFilesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    next_page_token: _builtins.str
+    @_builtins.property
+    def found(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundEntry]:
+        """in no order; a page may be empty and still not be the last"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        found: _abc.Iterable[Global___FoundEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "next_page_token", b"next_page_token", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchFilesResponse: _TypeAlias = SearchFilesResponse  # noqa: Y015
+
+@_typing.final
+class FoundEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """as in ResolvePathResponse"""
+    @_builtins.property
+    def file(self) -> Global___FileEntry: ...
+    @_builtins.property
+    def folder(self) -> Global___FolderEntry: ...
+    def __init__(
+        self,
+        *,
+        file: Global___FileEntry | None = ...,
+        folder: Global___FolderEntry | None = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "file", b"file", "folder", b"folder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "file", b"file", "folder", b"folder", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_entry: _TypeAlias = _typing.Literal["file", "folder"]  # noqa: Y015
+    _WhichOneofArgType_entry: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_entry) -> _WhichOneofReturnType_entry | None: ...
+
+Global___FoundEntry: _TypeAlias = FoundEntry  # noqa: Y015
+
+@_typing.final
+class ListTrashRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    page_size: _builtins.int
+    """1 to 1,000; 0: 1,000"""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrashRequest: _TypeAlias = ListTrashRequest  # noqa: Y015
+
+@_typing.final
+class ListTrashResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    next_page_token: _builtins.str
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrashEntry]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        entries: _abc.Iterable[Global___TrashEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrashResponse: _TypeAlias = ListTrashResponse  # noqa: Y015
+
+@_typing.final
+class TrashEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    IS_FOLDER_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    DELETED_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
+    FILE_SIZE_FIELD_NUMBER: _builtins.int
+    file_id: _builtins.str
+    """or a folder's"""
+    name: _builtins.str
+    is_folder: _builtins.bool
+    path: _builtins.str
+    """where it was"""
+    deleted_at: _builtins.str
+    ends_at: _builtins.str
+    """when it goes for good"""
+    file_size: _builtins.int
+    """of a file's newest content"""
+    def __init__(
+        self,
+        *,
+        file_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        is_folder: _builtins.bool = ...,
+        path: _builtins.str = ...,
+        deleted_at: _builtins.str = ...,
+        ends_at: _builtins.str = ...,
+        file_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_at", b"deleted_at", "ends_at", b"ends_at", "file_id", b"file_id", "file_size", b"file_size", "is_folder", b"is_folder", "name", b"name", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrashEntry: _TypeAlias = TrashEntry  # noqa: Y015
+
+@_typing.final
+class RestoreFileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    TARGET_FOLDER_ID_FIELD_NUMBER: _builtins.int
+    NEW_NAME_FIELD_NUMBER: _builtins.int
+    MAKE_ROOM_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    file_id: _builtins.str
+    """or a folder's"""
+    target_folder_id: _builtins.str
+    """without it: where it was; "" is the root folder"""
+    new_name: _builtins.str
+    """"" keeps the name"""
+    make_room: _builtins.bool
+    """When its place is gone, use the root folder; when its name is taken there, make a free one, such as "a (2).jpg".
+    Without it these are FAILED_PRECONDITION and ALREADY_EXISTS.
+    """
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        target_folder_id: _builtins.str | None = ...,
+        new_name: _builtins.str = ...,
+        make_room: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_target_folder_id", b"_target_folder_id", "target_folder_id", b"target_folder_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_target_folder_id", b"_target_folder_id", "file_id", b"file_id", "make_room", b"make_room", "new_name", b"new_name", "session_token", b"session_token", "target_folder_id", b"target_folder_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__target_folder_id: _TypeAlias = _typing.Literal["target_folder_id"]  # noqa: Y015
+    _WhichOneofArgType__target_folder_id: _TypeAlias = _typing.Literal["_target_folder_id", b"_target_folder_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_folder_id) -> _WhichOneofReturnType__target_folder_id | None: ...
+
+Global___RestoreFileRequest: _TypeAlias = RestoreFileRequest  # noqa: Y015
+
+@_typing.final
+class RestoreFileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    path: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "path", b"path", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreFileResponse: _TypeAlias = RestoreFileResponse  # noqa: Y015
+
+@_typing.final
+class EmptyTrashRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmptyTrashRequest: _TypeAlias = EmptyTrashRequest  # noqa: Y015
+
+@_typing.final
+class EmptyTrashResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    entries: _builtins.int
+    bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        entries: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "entries", b"entries", "message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmptyTrashResponse: _TypeAlias = EmptyTrashResponse  # noqa: Y015
+
+@_typing.final
+class ListVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    file_id: _builtins.str
+    page_size: _builtins.int
+    """1 to 1,000; 0: 1,000"""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVersionsRequest: _TypeAlias = ListVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListVersionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    next_page_token: _builtins.str
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___VersionEntry]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        versions: _abc.Iterable[Global___VersionEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "success", b"success", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVersionsResponse: _TypeAlias = ListVersionsResponse  # noqa: Y015
+
+@_typing.final
+class VersionEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    FILE_SIZE_FIELD_NUMBER: _builtins.int
+    MIME_TYPE_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    MADE_BY_EMAIL_FIELD_NUMBER: _builtins.int
+    IS_NEWEST_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    file_size: _builtins.int
+    mime_type: _builtins.str
+    checksum: _builtins.str
+    created_at: _builtins.str
+    made_by_email: _builtins.str
+    is_newest: _builtins.bool
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        file_size: _builtins.int = ...,
+        mime_type: _builtins.str = ...,
+        checksum: _builtins.str = ...,
+        created_at: _builtins.str = ...,
+        made_by_email: _builtins.str = ...,
+        is_newest: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "created_at", b"created_at", "file_size", b"file_size", "is_newest", b"is_newest", "made_by_email", b"made_by_email", "mime_type", b"mime_type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionEntry: _TypeAlias = VersionEntry  # noqa: Y015
+
+@_typing.final
+class RestoreVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    file_id: _builtins.str
+    version: _builtins.int
+    expected_version: _builtins.int
+    """as in FileMetadata"""
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        expected_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "file_id", b"file_id", "session_token", b"session_token", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___RestoreVersionRequest: _TypeAlias = RestoreVersionRequest  # noqa: Y015
+
+@_typing.final
+class RestoreVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreVersionResponse: _TypeAlias = RestoreVersionResponse  # noqa: Y015
+
+@_typing.final
+class DeleteVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    file_id: _builtins.str
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "session_token", b"session_token", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVersionRequest: _TypeAlias = DeleteVersionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteVersionResponse: _TypeAlias = DeleteVersionResponse  # noqa: Y015
+
+@_typing.final
+class ListHistoryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    page_size: _builtins.int
+    """1 to 1,000; 0: 100"""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHistoryRequest: _TypeAlias = ListHistoryRequest  # noqa: Y015
+
+@_typing.final
+class ListHistoryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    next_page_token: _builtins.str
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEntry]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        entries: _abc.Iterable[Global___HistoryEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHistoryResponse: _TypeAlias = ListHistoryResponse  # noqa: Y015
+
+@_typing.final
+class HistoryEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    BY_EMAIL_FIELD_NUMBER: _builtins.int
+    event_type: _builtins.str
+    timestamp: _builtins.str
+    message: _builtins.str
+    details: _builtins.str
+    """JSON"""
+    by_email: _builtins.str
+    """who did it; "" for the cluster itself"""
+    def __init__(
+        self,
+        *,
+        event_type: _builtins.str = ...,
+        timestamp: _builtins.str = ...,
+        message: _builtins.str = ...,
+        details: _builtins.str = ...,
+        by_email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_email", b"by_email", "details", b"details", "event_type", b"event_type", "message", b"message", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryEntry: _TypeAlias = HistoryEntry  # noqa: Y015
+
+@_typing.final
+class ListSharesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    file_id: _builtins.str
+    """only of this file or folder; "" for all"""
+    page_size: _builtins.int
+    """1 to 1,000; 0: 1,000"""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSharesRequest: _TypeAlias = ListSharesRequest  # noqa: Y015
+
+@_typing.final
+class ListSharesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    next_page_token: _builtins.str
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShareEntry]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        shares: _abc.Iterable[Global___ShareEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "shares", b"shares", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSharesResponse: _TypeAlias = ListSharesResponse  # noqa: Y015
+
+@_typing.final
+class ShareEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    IS_FOLDER_FIELD_NUMBER: _builtins.int
+    SHARED_WITH_EMAIL_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    SHARED_AT_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    share_token: _builtins.str
+    file_id: _builtins.str
+    path: _builtins.str
+    """in the caller's drive; "" while it lies in the trash"""
+    is_folder: _builtins.bool
+    shared_with_email: _builtins.str
+    permission: _builtins.str
+    shared_at: _builtins.str
+    until: _builtins.str
+    """"" for never"""
+    def __init__(
+        self,
+        *,
+        share_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        path: _builtins.str = ...,
+        is_folder: _builtins.bool = ...,
+        shared_with_email: _builtins.str = ...,
+        permission: _builtins.str = ...,
+        shared_at: _builtins.str = ...,
+        until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "is_folder", b"is_folder", "path", b"path", "permission", b"permission", "share_token", b"share_token", "shared_at", b"shared_at", "shared_with_email", b"shared_with_email", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShareEntry: _TypeAlias = ShareEntry  # noqa: Y015
+
+@_typing.final
+class UnshareFileRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    SHARE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    SHARED_WITH_EMAIL_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    share_token: _builtins.str
+    file_id: _builtins.str
+    """instead of the token, with the address"""
+    shared_with_email: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        share_token: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        shared_with_email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_id", b"file_id", "session_token", b"session_token", "share_token", b"share_token", "shared_with_email", b"shared_with_email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnshareFileRequest: _TypeAlias = UnshareFileRequest  # noqa: Y015
+
+@_typing.final
+class UnshareFileResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnshareFileResponse: _TypeAlias = UnshareFileResponse  # noqa: Y015
+
+@_typing.final
+class OpenShareRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    SHARE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    share_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        share_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_token", b"session_token", "share_token", b"share_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenShareRequest: _TypeAlias = OpenShareRequest  # noqa: Y015
+
+@_typing.final
+class OpenShareResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    SHARED_FILE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    @_builtins.property
+    def shared_file(self) -> Global___SharedFileEntry: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        shared_file: Global___SharedFileEntry | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shared_file", b"shared_file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shared_file", b"shared_file", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenShareResponse: _TypeAlias = OpenShareResponse  # noqa: Y015
+
+@_typing.final
+class BeginUploadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    """The client's word for what is uploaded, told again by ListUploads; at most 128 bytes. By it the client knows after a
+    restart which file an upload belongs to.
+    """
+    @_builtins.property
+    def metadata(self) -> Global___FileMetadata: ...
+    def __init__(
+        self,
+        *,
+        metadata: Global___FileMetadata | None = ...,
+        fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "metadata", b"metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginUploadRequest: _TypeAlias = BeginUploadRequest  # noqa: Y015
+
+@_typing.final
+class BeginUploadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    @_builtins.property
+    def upload(self) -> Global___UploadStatus: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        upload: Global___UploadStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BeginUploadResponse: _TypeAlias = BeginUploadResponse  # noqa: Y015
+
+@_typing.final
+class UploadStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    FILENAME_FIELD_NUMBER: _builtins.int
+    PARENT_FOLDER_ID_FIELD_NUMBER: _builtins.int
+    FILE_SIZE_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    CHUNK_BYTES_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    upload_id: _builtins.str
+    filename: _builtins.str
+    parent_folder_id: _builtins.str
+    file_size: _builtins.int
+    fingerprint: _builtins.str
+    chunk_bytes: _builtins.int
+    """all chunks but the last have so many"""
+    stored_bytes: _builtins.int
+    created_at: _builtins.str
+    ends_at: _builtins.str
+    """when it is dropped, unless something more arrives"""
+    file_id: _builtins.str
+    """of the file it became; "" while it is unfinished"""
+    @_builtins.property
+    def stored(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkSpan]:
+        """in order; what is not in it is still to be sent"""
+
+    def __init__(
+        self,
+        *,
+        upload_id: _builtins.str = ...,
+        filename: _builtins.str = ...,
+        parent_folder_id: _builtins.str = ...,
+        file_size: _builtins.int = ...,
+        fingerprint: _builtins.str = ...,
+        chunk_bytes: _builtins.int = ...,
+        stored: _abc.Iterable[Global___ChunkSpan] | None = ...,
+        stored_bytes: _builtins.int = ...,
+        created_at: _builtins.str = ...,
+        ends_at: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_bytes", b"chunk_bytes", "created_at", b"created_at", "ends_at", b"ends_at", "file_id", b"file_id", "file_size", b"file_size", "filename", b"filename", "fingerprint", b"fingerprint", "parent_folder_id", b"parent_folder_id", "stored", b"stored", "stored_bytes", b"stored_bytes", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadStatus: _TypeAlias = UploadStatus  # noqa: Y015
+
+@_typing.final
+class ChunkSpan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkSpan: _TypeAlias = ChunkSpan  # noqa: Y015
+
+@_typing.final
+class PutChunksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_DATA_FIELD_NUMBER: _builtins.int
+    chunk_data: _builtins.bytes
+    @_builtins.property
+    def header(self) -> Global___PutChunksHeader: ...
+    def __init__(
+        self,
+        *,
+        header: Global___PutChunksHeader | None = ...,
+        chunk_data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk_data", b"chunk_data", "data", b"data", "header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_data", b"chunk_data", "data", b"data", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["header", "chunk_data"]  # noqa: Y015
+    _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
+
+Global___PutChunksRequest: _TypeAlias = PutChunksRequest  # noqa: Y015
+
+@_typing.final
+class PutChunksHeader(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    upload_id: _builtins.str
+    first: _builtins.int
+    """the chunk that the bytes start with"""
+    count: _builtins.int
+    """of the chunks that follow"""
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        upload_id: _builtins.str = ...,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first", "session_token", b"session_token", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutChunksHeader: _TypeAlias = PutChunksHeader  # noqa: Y015
+
+@_typing.final
+class PutChunksResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    CHUNKS_STORED_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    chunks_stored: _builtins.int
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        chunks_stored: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks_stored", b"chunks_stored", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PutChunksResponse: _TypeAlias = PutChunksResponse  # noqa: Y015
+
+@_typing.final
+class GetUploadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    upload_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        upload_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_token", b"session_token", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadRequest: _TypeAlias = GetUploadRequest  # noqa: Y015
+
+@_typing.final
+class GetUploadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    UPLOAD_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    @_builtins.property
+    def upload(self) -> Global___UploadStatus: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        upload: Global___UploadStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["upload", b"upload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "upload", b"upload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUploadResponse: _TypeAlias = GetUploadResponse  # noqa: Y015
+
+@_typing.final
+class ListUploadsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    page_size: _builtins.int
+    """1 to 100; 0: 100"""
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUploadsRequest: _TypeAlias = ListUploadsRequest  # noqa: Y015
+
+@_typing.final
+class ListUploadsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    UPLOADS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    next_page_token: _builtins.str
+    @_builtins.property
+    def uploads(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadStatus]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        uploads: _abc.Iterable[Global___UploadStatus] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "success", b"success", "uploads", b"uploads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUploadsResponse: _TypeAlias = ListUploadsResponse  # noqa: Y015
+
+@_typing.final
+class FinishUploadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    upload_id: _builtins.str
+    checksum: _builtins.str
+    """"blake3:<hex>" of the content; "" if the client does not know it"""
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        upload_id: _builtins.str = ...,
+        checksum: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "session_token", b"session_token", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishUploadRequest: _TypeAlias = FinishUploadRequest  # noqa: Y015
+
+@_typing.final
+class FinishUploadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    CHUNKS_STORED_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    file_id: _builtins.str
+    chunks_stored: _builtins.int
+    checksum: _builtins.str
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        chunks_stored: _builtins.int = ...,
+        checksum: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "chunks_stored", b"chunks_stored", "file_id", b"file_id", "message", b"message", "success", b"success", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FinishUploadResponse: _TypeAlias = FinishUploadResponse  # noqa: Y015
+
+@_typing.final
+class CancelUploadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    upload_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        upload_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_token", b"session_token", "upload_id", b"upload_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelUploadRequest: _TypeAlias = CancelUploadRequest  # noqa: Y015
+
+@_typing.final
+class CancelUploadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelUploadResponse: _TypeAlias = CancelUploadResponse  # noqa: Y015
 
 @_typing.final
 class StorageInfoRequest(_message.Message):
@@ -1359,9 +2903,21 @@ class StorageUsageResponse(_message.Message):
     USAGE_BY_TYPE_FIELD_NUMBER: _builtins.int
     TOTAL_FILES_FIELD_NUMBER: _builtins.int
     TOTAL_FOLDERS_FIELD_NUMBER: _builtins.int
+    LIVE_BYTES_FIELD_NUMBER: _builtins.int
+    TRASH_BYTES_FIELD_NUMBER: _builtins.int
+    VERSION_BYTES_FIELD_NUMBER: _builtins.int
+    RESERVED_BYTES_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     total_files: _builtins.int
     total_folders: _builtins.int
+    live_bytes: _builtins.int
+    """the newest contents of what is not in the trash"""
+    trash_bytes: _builtins.int
+    """what lies in the trash, with its versions"""
+    version_bytes: _builtins.int
+    """older contents of what is not in the trash"""
+    reserved_bytes: _builtins.int
+    """of uploads under way"""
     @_builtins.property
     def usage_by_type(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     def __init__(
@@ -1371,10 +2927,14 @@ class StorageUsageResponse(_message.Message):
         usage_by_type: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         total_files: _builtins.int = ...,
         total_folders: _builtins.int = ...,
+        live_bytes: _builtins.int = ...,
+        trash_bytes: _builtins.int = ...,
+        version_bytes: _builtins.int = ...,
+        reserved_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "total_files", b"total_files", "total_folders", b"total_folders", "usage_by_type", b"usage_by_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["live_bytes", b"live_bytes", "reserved_bytes", b"reserved_bytes", "success", b"success", "total_files", b"total_files", "total_folders", b"total_folders", "trash_bytes", b"trash_bytes", "usage_by_type", b"usage_by_type", "version_bytes", b"version_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

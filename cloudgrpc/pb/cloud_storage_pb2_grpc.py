@@ -631,6 +631,31 @@ class FileServiceStub:
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ResolvePathRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ResolvePathResponse.FromString,
                 _registered_method=True)
+        self.MoveFile = channel.unary_unary(
+                '/cloudstorage.FileService/MoveFile',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.MoveFileRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.MoveFileResponse.FromString,
+                _registered_method=True)
+        self.RenameFile = channel.unary_unary(
+                '/cloudstorage.FileService/RenameFile',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenameFileRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenameFileResponse.FromString,
+                _registered_method=True)
+        self.CopyFile = channel.unary_unary(
+                '/cloudstorage.FileService/CopyFile',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyFileRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyFileResponse.FromString,
+                _registered_method=True)
+        self.DeleteFolder = channel.unary_unary(
+                '/cloudstorage.FileService/DeleteFolder',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteFolderRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteFolderResponse.FromString,
+                _registered_method=True)
+        self.SearchFiles = channel.unary_unary(
+                '/cloudstorage.FileService/SearchFiles',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesResponse.FromString,
+                _registered_method=True)
 
 
 class FileServiceServicer:
@@ -685,7 +710,42 @@ class FileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolvePath(self, request, context):
-        """Added: what stands at a path such as /photos/2026/a.jpg.
+        """Added: what stands at a path such as /photos/2026/a.jpg, or what an id stands for, and where it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveFile(self, request, context):
+        """Added: put a file or folder into another folder, under its name or another. Versions and shares go along.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenameFile(self, request, context):
+        """Added: MoveFile within the folder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CopyFile(self, request, context):
+        """Added: copy a file's newest content, or a folder with all it holds. No bytes travel; the copy counts in the quota.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteFolder(self, request, context):
+        """Added: DeleteFile for a folder, that can ask for it to be empty.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchFiles(self, request, context):
+        """Added: find live files and folders, in all that is below a folder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -738,6 +798,31 @@ def add_FileServiceServicer_to_server(servicer, server):
                     servicer.ResolvePath,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ResolvePathRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ResolvePathResponse.SerializeToString,
+            ),
+            'MoveFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveFile,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.MoveFileRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.MoveFileResponse.SerializeToString,
+            ),
+            'RenameFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenameFile,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenameFileRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenameFileResponse.SerializeToString,
+            ),
+            'CopyFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.CopyFile,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyFileRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyFileResponse.SerializeToString,
+            ),
+            'DeleteFolder': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteFolder,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteFolderRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteFolderResponse.SerializeToString,
+            ),
+            'SearchFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchFiles,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -983,6 +1068,941 @@ class FileService:
             '/cloudstorage.FileService/ResolvePath',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.ResolvePathRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.ResolvePathResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.FileService/MoveFile',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.MoveFileRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.MoveFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenameFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.FileService/RenameFile',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenameFileRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenameFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.FileService/CopyFile',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyFileRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteFolder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.FileService/DeleteFolder',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteFolderRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteFolderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.FileService/SearchFiles',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class HistoryServiceStub:
+    """Added: what was, and can be again.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListTrash = channel.unary_unary(
+                '/cloudstorage.HistoryService/ListTrash',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListTrashRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListTrashResponse.FromString,
+                _registered_method=True)
+        self.RestoreFile = channel.unary_unary(
+                '/cloudstorage.HistoryService/RestoreFile',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreFileRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreFileResponse.FromString,
+                _registered_method=True)
+        self.EmptyTrash = channel.unary_unary(
+                '/cloudstorage.HistoryService/EmptyTrash',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.EmptyTrashRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.EmptyTrashResponse.FromString,
+                _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/cloudstorage.HistoryService/ListVersions',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
+        self.RestoreVersion = channel.unary_unary(
+                '/cloudstorage.HistoryService/RestoreVersion',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreVersionRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreVersionResponse.FromString,
+                _registered_method=True)
+        self.DeleteVersion = channel.unary_unary(
+                '/cloudstorage.HistoryService/DeleteVersion',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteVersionRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteVersionResponse.FromString,
+                _registered_method=True)
+        self.ListHistory = channel.unary_unary(
+                '/cloudstorage.HistoryService/ListHistory',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListHistoryRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListHistoryResponse.FromString,
+                _registered_method=True)
+
+
+class HistoryServiceServicer:
+    """Added: what was, and can be again.
+    """
+
+    def ListTrash(self, request, context):
+        """What lies in the trash, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreFile(self, request, context):
+        """Put something from the trash back to its place, or elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmptyTrash(self, request, context):
+        """Delete everything in the trash for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVersions(self, request, context):
+        """The contents that a file had, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreVersion(self, request, context):
+        """Make an older content the newest: as a further version, so that nothing is lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteVersion(self, request, context):
+        """Delete one older content for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHistory(self, request, context):
+        """What happened in the caller's drive and account, and what the caller did elsewhere; the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_HistoryServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrash,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListTrashRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListTrashResponse.SerializeToString,
+            ),
+            'RestoreFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreFile,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreFileRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreFileResponse.SerializeToString,
+            ),
+            'EmptyTrash': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmptyTrash,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.EmptyTrashRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.EmptyTrashResponse.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListVersionsRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListVersionsResponse.SerializeToString,
+            ),
+            'RestoreVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreVersion,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreVersionRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreVersionResponse.SerializeToString,
+            ),
+            'DeleteVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteVersion,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteVersionRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteVersionResponse.SerializeToString,
+            ),
+            'ListHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHistory,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListHistoryRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListHistoryResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'cloudstorage.HistoryService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('cloudstorage.HistoryService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class HistoryService:
+    """Added: what was, and can be again.
+    """
+
+    @staticmethod
+    def ListTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.HistoryService/ListTrash',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListTrashRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListTrashResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.HistoryService/RestoreFile',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreFileRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmptyTrash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.HistoryService/EmptyTrash',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.EmptyTrashRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.EmptyTrashResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.HistoryService/ListVersions',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListVersionsRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.HistoryService/RestoreVersion',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreVersionRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.HistoryService/DeleteVersion',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteVersionRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.DeleteVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.HistoryService/ListHistory',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListHistoryRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class SharingServiceStub:
+    """Added: who may use what is mine. ShareFile and GetSharedFiles of FileService belong to it.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListShares = channel.unary_unary(
+                '/cloudstorage.SharingService/ListShares',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSharesRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSharesResponse.FromString,
+                _registered_method=True)
+        self.UnshareFile = channel.unary_unary(
+                '/cloudstorage.SharingService/UnshareFile',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UnshareFileRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UnshareFileResponse.FromString,
+                _registered_method=True)
+        self.OpenShare = channel.unary_unary(
+                '/cloudstorage.SharingService/OpenShare',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.OpenShareRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.OpenShareResponse.FromString,
+                _registered_method=True)
+
+
+class SharingServiceServicer:
+    """Added: who may use what is mine. ShareFile and GetSharedFiles of FileService belong to it.
+    """
+
+    def ListShares(self, request, context):
+        """What the caller shares, with whom.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnshareFile(self, request, context):
+        """End a share: one of the caller's, or one with the caller.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenShare(self, request, context):
+        """What a share token stands for; only for whom it was shared with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SharingServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListShares': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShares,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSharesRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSharesResponse.SerializeToString,
+            ),
+            'UnshareFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnshareFile,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UnshareFileRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UnshareFileResponse.SerializeToString,
+            ),
+            'OpenShare': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenShare,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.OpenShareRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.OpenShareResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'cloudstorage.SharingService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('cloudstorage.SharingService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class SharingService:
+    """Added: who may use what is mine. ShareFile and GetSharedFiles of FileService belong to it.
+    """
+
+    @staticmethod
+    def ListShares(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.SharingService/ListShares',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSharesRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListSharesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnshareFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.SharingService/UnshareFile',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.UnshareFileRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.UnshareFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenShare(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.SharingService/OpenShare',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.OpenShareRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.OpenShareResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class UploadServiceStub:
+    """Added: uploads that can be broken off and go on later, also through another gateway.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.BeginUpload = channel.unary_unary(
+                '/cloudstorage.UploadService/BeginUpload',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.BeginUploadRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.BeginUploadResponse.FromString,
+                _registered_method=True)
+        self.PutChunks = channel.stream_unary(
+                '/cloudstorage.UploadService/PutChunks',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.PutChunksRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.PutChunksResponse.FromString,
+                _registered_method=True)
+        self.GetUpload = channel.unary_unary(
+                '/cloudstorage.UploadService/GetUpload',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.GetUploadRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.GetUploadResponse.FromString,
+                _registered_method=True)
+        self.ListUploads = channel.unary_unary(
+                '/cloudstorage.UploadService/ListUploads',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListUploadsRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListUploadsResponse.FromString,
+                _registered_method=True)
+        self.FinishUpload = channel.unary_unary(
+                '/cloudstorage.UploadService/FinishUpload',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.FinishUploadRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.FinishUploadResponse.FromString,
+                _registered_method=True)
+        self.CancelUpload = channel.unary_unary(
+                '/cloudstorage.UploadService/CancelUpload',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CancelUploadRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CancelUploadResponse.FromString,
+                _registered_method=True)
+
+
+class UploadServiceServicer:
+    """Added: uploads that can be broken off and go on later, also through another gateway.
+    """
+
+    def BeginUpload(self, request, context):
+        """Reserve room for a file. With the request_id of an unfinished upload: that one, as it stands.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutChunks(self, request_iterator, context):
+        """Send some of the file, from the beginning of a chunk. What arrived as whole chunks is kept, however the stream ends.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUpload(self, request, context):
+        """How far an upload is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUploads(self, request, context):
+        """The caller's unfinished uploads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinishUpload(self, request, context):
+        """Everything was sent: make it the file's newest version. The content is verified as a whole.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelUpload(self, request, context):
+        """Drop an unfinished upload and what was sent of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_UploadServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'BeginUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginUpload,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.BeginUploadRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.BeginUploadResponse.SerializeToString,
+            ),
+            'PutChunks': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutChunks,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.PutChunksRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.PutChunksResponse.SerializeToString,
+            ),
+            'GetUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUpload,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.GetUploadRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.GetUploadResponse.SerializeToString,
+            ),
+            'ListUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUploads,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListUploadsRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListUploadsResponse.SerializeToString,
+            ),
+            'FinishUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinishUpload,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.FinishUploadRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.FinishUploadResponse.SerializeToString,
+            ),
+            'CancelUpload': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelUpload,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CancelUploadRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CancelUploadResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'cloudstorage.UploadService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('cloudstorage.UploadService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class UploadService:
+    """Added: uploads that can be broken off and go on later, also through another gateway.
+    """
+
+    @staticmethod
+    def BeginUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.UploadService/BeginUpload',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.BeginUploadRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.BeginUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutChunks(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/cloudstorage.UploadService/PutChunks',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.PutChunksRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.PutChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.UploadService/GetUpload',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.GetUploadRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.GetUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.UploadService/ListUploads',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListUploadsRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinishUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.UploadService/FinishUpload',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.FinishUploadRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.FinishUploadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelUpload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.UploadService/CancelUpload',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.CancelUploadRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.CancelUploadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -191,7 +191,17 @@ class FileServiceStub:
     ShareFile: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ShareFileRequest, _cloud_storage_pb2.ShareFileResponse]
     GetSharedFiles: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.GetSharedFilesRequest, _cloud_storage_pb2.GetSharedFilesResponse]
     ResolvePath: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ResolvePathRequest, _cloud_storage_pb2.ResolvePathResponse]
-    """Added: what stands at a path such as /photos/2026/a.jpg."""
+    """Added: what stands at a path such as /photos/2026/a.jpg, or what an id stands for, and where it is."""
+    MoveFile: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.MoveFileRequest, _cloud_storage_pb2.MoveFileResponse]
+    """Added: put a file or folder into another folder, under its name or another. Versions and shares go along."""
+    RenameFile: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RenameFileRequest, _cloud_storage_pb2.RenameFileResponse]
+    """Added: MoveFile within the folder."""
+    CopyFile: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.CopyFileRequest, _cloud_storage_pb2.CopyFileResponse]
+    """Added: copy a file's newest content, or a folder with all it holds. No bytes travel; the copy counts in the quota."""
+    DeleteFolder: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.DeleteFolderRequest, _cloud_storage_pb2.DeleteFolderResponse]
+    """Added: DeleteFile for a folder, that can ask for it to be empty."""
+    SearchFiles: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.SearchFilesRequest, _cloud_storage_pb2.SearchFilesResponse]
+    """Added: find live files and folders, in all that is below a folder."""
 
 @_typing.type_check_only
 class FileServiceAsyncStub(FileServiceStub):
@@ -205,7 +215,17 @@ class FileServiceAsyncStub(FileServiceStub):
     ShareFile: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ShareFileRequest, _cloud_storage_pb2.ShareFileResponse]  # type: ignore[assignment]
     GetSharedFiles: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.GetSharedFilesRequest, _cloud_storage_pb2.GetSharedFilesResponse]  # type: ignore[assignment]
     ResolvePath: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ResolvePathRequest, _cloud_storage_pb2.ResolvePathResponse]  # type: ignore[assignment]
-    """Added: what stands at a path such as /photos/2026/a.jpg."""
+    """Added: what stands at a path such as /photos/2026/a.jpg, or what an id stands for, and where it is."""
+    MoveFile: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.MoveFileRequest, _cloud_storage_pb2.MoveFileResponse]  # type: ignore[assignment]
+    """Added: put a file or folder into another folder, under its name or another. Versions and shares go along."""
+    RenameFile: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RenameFileRequest, _cloud_storage_pb2.RenameFileResponse]  # type: ignore[assignment]
+    """Added: MoveFile within the folder."""
+    CopyFile: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.CopyFileRequest, _cloud_storage_pb2.CopyFileResponse]  # type: ignore[assignment]
+    """Added: copy a file's newest content, or a folder with all it holds. No bytes travel; the copy counts in the quota."""
+    DeleteFolder: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.DeleteFolderRequest, _cloud_storage_pb2.DeleteFolderResponse]  # type: ignore[assignment]
+    """Added: DeleteFile for a folder, that can ask for it to be empty."""
+    SearchFiles: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.SearchFilesRequest, _cloud_storage_pb2.SearchFilesResponse]  # type: ignore[assignment]
+    """Added: find live files and folders, in all that is below a folder."""
 
 class FileServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -270,9 +290,298 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cloud_storage_pb2.ResolvePathRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.ResolvePathResponse, _abc.Awaitable[_cloud_storage_pb2.ResolvePathResponse]]:
-        """Added: what stands at a path such as /photos/2026/a.jpg."""
+        """Added: what stands at a path such as /photos/2026/a.jpg, or what an id stands for, and where it is."""
+
+    @_abc_1.abstractmethod
+    def MoveFile(
+        self,
+        request: _cloud_storage_pb2.MoveFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.MoveFileResponse, _abc.Awaitable[_cloud_storage_pb2.MoveFileResponse]]:
+        """Added: put a file or folder into another folder, under its name or another. Versions and shares go along."""
+
+    @_abc_1.abstractmethod
+    def RenameFile(
+        self,
+        request: _cloud_storage_pb2.RenameFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RenameFileResponse, _abc.Awaitable[_cloud_storage_pb2.RenameFileResponse]]:
+        """Added: MoveFile within the folder."""
+
+    @_abc_1.abstractmethod
+    def CopyFile(
+        self,
+        request: _cloud_storage_pb2.CopyFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.CopyFileResponse, _abc.Awaitable[_cloud_storage_pb2.CopyFileResponse]]:
+        """Added: copy a file's newest content, or a folder with all it holds. No bytes travel; the copy counts in the quota."""
+
+    @_abc_1.abstractmethod
+    def DeleteFolder(
+        self,
+        request: _cloud_storage_pb2.DeleteFolderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.DeleteFolderResponse, _abc.Awaitable[_cloud_storage_pb2.DeleteFolderResponse]]:
+        """Added: DeleteFile for a folder, that can ask for it to be empty."""
+
+    @_abc_1.abstractmethod
+    def SearchFiles(
+        self,
+        request: _cloud_storage_pb2.SearchFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.SearchFilesResponse, _abc.Awaitable[_cloud_storage_pb2.SearchFilesResponse]]:
+        """Added: find live files and folders, in all that is below a folder."""
 
 def add_FileServiceServicer_to_server(servicer: FileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class HistoryServiceStub:
+    """Added: what was, and can be again."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> HistoryServiceAsyncStub: ...
+    ListTrash: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListTrashRequest, _cloud_storage_pb2.ListTrashResponse]
+    """What lies in the trash, the newest first."""
+    RestoreFile: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RestoreFileRequest, _cloud_storage_pb2.RestoreFileResponse]
+    """Put something from the trash back to its place, or elsewhere."""
+    EmptyTrash: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.EmptyTrashRequest, _cloud_storage_pb2.EmptyTrashResponse]
+    """Delete everything in the trash for good."""
+    ListVersions: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListVersionsRequest, _cloud_storage_pb2.ListVersionsResponse]
+    """The contents that a file had, the newest first."""
+    RestoreVersion: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RestoreVersionRequest, _cloud_storage_pb2.RestoreVersionResponse]
+    """Make an older content the newest: as a further version, so that nothing is lost."""
+    DeleteVersion: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.DeleteVersionRequest, _cloud_storage_pb2.DeleteVersionResponse]
+    """Delete one older content for good."""
+    ListHistory: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListHistoryRequest, _cloud_storage_pb2.ListHistoryResponse]
+    """What happened in the caller's drive and account, and what the caller did elsewhere; the newest first."""
+
+@_typing.type_check_only
+class HistoryServiceAsyncStub(HistoryServiceStub):
+    """Added: what was, and can be again."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListTrash: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListTrashRequest, _cloud_storage_pb2.ListTrashResponse]  # type: ignore[assignment]
+    """What lies in the trash, the newest first."""
+    RestoreFile: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RestoreFileRequest, _cloud_storage_pb2.RestoreFileResponse]  # type: ignore[assignment]
+    """Put something from the trash back to its place, or elsewhere."""
+    EmptyTrash: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.EmptyTrashRequest, _cloud_storage_pb2.EmptyTrashResponse]  # type: ignore[assignment]
+    """Delete everything in the trash for good."""
+    ListVersions: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListVersionsRequest, _cloud_storage_pb2.ListVersionsResponse]  # type: ignore[assignment]
+    """The contents that a file had, the newest first."""
+    RestoreVersion: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RestoreVersionRequest, _cloud_storage_pb2.RestoreVersionResponse]  # type: ignore[assignment]
+    """Make an older content the newest: as a further version, so that nothing is lost."""
+    DeleteVersion: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.DeleteVersionRequest, _cloud_storage_pb2.DeleteVersionResponse]  # type: ignore[assignment]
+    """Delete one older content for good."""
+    ListHistory: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListHistoryRequest, _cloud_storage_pb2.ListHistoryResponse]  # type: ignore[assignment]
+    """What happened in the caller's drive and account, and what the caller did elsewhere; the newest first."""
+
+class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Added: what was, and can be again."""
+
+    @_abc_1.abstractmethod
+    def ListTrash(
+        self,
+        request: _cloud_storage_pb2.ListTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListTrashResponse, _abc.Awaitable[_cloud_storage_pb2.ListTrashResponse]]:
+        """What lies in the trash, the newest first."""
+
+    @_abc_1.abstractmethod
+    def RestoreFile(
+        self,
+        request: _cloud_storage_pb2.RestoreFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RestoreFileResponse, _abc.Awaitable[_cloud_storage_pb2.RestoreFileResponse]]:
+        """Put something from the trash back to its place, or elsewhere."""
+
+    @_abc_1.abstractmethod
+    def EmptyTrash(
+        self,
+        request: _cloud_storage_pb2.EmptyTrashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.EmptyTrashResponse, _abc.Awaitable[_cloud_storage_pb2.EmptyTrashResponse]]:
+        """Delete everything in the trash for good."""
+
+    @_abc_1.abstractmethod
+    def ListVersions(
+        self,
+        request: _cloud_storage_pb2.ListVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListVersionsResponse, _abc.Awaitable[_cloud_storage_pb2.ListVersionsResponse]]:
+        """The contents that a file had, the newest first."""
+
+    @_abc_1.abstractmethod
+    def RestoreVersion(
+        self,
+        request: _cloud_storage_pb2.RestoreVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RestoreVersionResponse, _abc.Awaitable[_cloud_storage_pb2.RestoreVersionResponse]]:
+        """Make an older content the newest: as a further version, so that nothing is lost."""
+
+    @_abc_1.abstractmethod
+    def DeleteVersion(
+        self,
+        request: _cloud_storage_pb2.DeleteVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.DeleteVersionResponse, _abc.Awaitable[_cloud_storage_pb2.DeleteVersionResponse]]:
+        """Delete one older content for good."""
+
+    @_abc_1.abstractmethod
+    def ListHistory(
+        self,
+        request: _cloud_storage_pb2.ListHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListHistoryResponse, _abc.Awaitable[_cloud_storage_pb2.ListHistoryResponse]]:
+        """What happened in the caller's drive and account, and what the caller did elsewhere; the newest first."""
+
+def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class SharingServiceStub:
+    """Added: who may use what is mine. ShareFile and GetSharedFiles of FileService belong to it."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> SharingServiceAsyncStub: ...
+    ListShares: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListSharesRequest, _cloud_storage_pb2.ListSharesResponse]
+    """What the caller shares, with whom."""
+    UnshareFile: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.UnshareFileRequest, _cloud_storage_pb2.UnshareFileResponse]
+    """End a share: one of the caller's, or one with the caller."""
+    OpenShare: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.OpenShareRequest, _cloud_storage_pb2.OpenShareResponse]
+    """What a share token stands for; only for whom it was shared with."""
+
+@_typing.type_check_only
+class SharingServiceAsyncStub(SharingServiceStub):
+    """Added: who may use what is mine. ShareFile and GetSharedFiles of FileService belong to it."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListShares: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListSharesRequest, _cloud_storage_pb2.ListSharesResponse]  # type: ignore[assignment]
+    """What the caller shares, with whom."""
+    UnshareFile: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.UnshareFileRequest, _cloud_storage_pb2.UnshareFileResponse]  # type: ignore[assignment]
+    """End a share: one of the caller's, or one with the caller."""
+    OpenShare: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.OpenShareRequest, _cloud_storage_pb2.OpenShareResponse]  # type: ignore[assignment]
+    """What a share token stands for; only for whom it was shared with."""
+
+class SharingServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Added: who may use what is mine. ShareFile and GetSharedFiles of FileService belong to it."""
+
+    @_abc_1.abstractmethod
+    def ListShares(
+        self,
+        request: _cloud_storage_pb2.ListSharesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListSharesResponse, _abc.Awaitable[_cloud_storage_pb2.ListSharesResponse]]:
+        """What the caller shares, with whom."""
+
+    @_abc_1.abstractmethod
+    def UnshareFile(
+        self,
+        request: _cloud_storage_pb2.UnshareFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.UnshareFileResponse, _abc.Awaitable[_cloud_storage_pb2.UnshareFileResponse]]:
+        """End a share: one of the caller's, or one with the caller."""
+
+    @_abc_1.abstractmethod
+    def OpenShare(
+        self,
+        request: _cloud_storage_pb2.OpenShareRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.OpenShareResponse, _abc.Awaitable[_cloud_storage_pb2.OpenShareResponse]]:
+        """What a share token stands for; only for whom it was shared with."""
+
+def add_SharingServiceServicer_to_server(servicer: SharingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class UploadServiceStub:
+    """Added: uploads that can be broken off and go on later, also through another gateway."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> UploadServiceAsyncStub: ...
+    BeginUpload: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.BeginUploadRequest, _cloud_storage_pb2.BeginUploadResponse]
+    """Reserve room for a file. With the request_id of an unfinished upload: that one, as it stands."""
+    PutChunks: _grpc.StreamUnaryMultiCallable[_cloud_storage_pb2.PutChunksRequest, _cloud_storage_pb2.PutChunksResponse]
+    """Send some of the file, from the beginning of a chunk. What arrived as whole chunks is kept, however the stream ends."""
+    GetUpload: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.GetUploadRequest, _cloud_storage_pb2.GetUploadResponse]
+    """How far an upload is."""
+    ListUploads: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListUploadsRequest, _cloud_storage_pb2.ListUploadsResponse]
+    """The caller's unfinished uploads."""
+    FinishUpload: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.FinishUploadRequest, _cloud_storage_pb2.FinishUploadResponse]
+    """Everything was sent: make it the file's newest version. The content is verified as a whole."""
+    CancelUpload: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.CancelUploadRequest, _cloud_storage_pb2.CancelUploadResponse]
+    """Drop an unfinished upload and what was sent of it."""
+
+@_typing.type_check_only
+class UploadServiceAsyncStub(UploadServiceStub):
+    """Added: uploads that can be broken off and go on later, also through another gateway."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    BeginUpload: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.BeginUploadRequest, _cloud_storage_pb2.BeginUploadResponse]  # type: ignore[assignment]
+    """Reserve room for a file. With the request_id of an unfinished upload: that one, as it stands."""
+    PutChunks: _aio.StreamUnaryMultiCallable[_cloud_storage_pb2.PutChunksRequest, _cloud_storage_pb2.PutChunksResponse]  # type: ignore[assignment]
+    """Send some of the file, from the beginning of a chunk. What arrived as whole chunks is kept, however the stream ends."""
+    GetUpload: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.GetUploadRequest, _cloud_storage_pb2.GetUploadResponse]  # type: ignore[assignment]
+    """How far an upload is."""
+    ListUploads: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListUploadsRequest, _cloud_storage_pb2.ListUploadsResponse]  # type: ignore[assignment]
+    """The caller's unfinished uploads."""
+    FinishUpload: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.FinishUploadRequest, _cloud_storage_pb2.FinishUploadResponse]  # type: ignore[assignment]
+    """Everything was sent: make it the file's newest version. The content is verified as a whole."""
+    CancelUpload: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.CancelUploadRequest, _cloud_storage_pb2.CancelUploadResponse]  # type: ignore[assignment]
+    """Drop an unfinished upload and what was sent of it."""
+
+class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Added: uploads that can be broken off and go on later, also through another gateway."""
+
+    @_abc_1.abstractmethod
+    def BeginUpload(
+        self,
+        request: _cloud_storage_pb2.BeginUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.BeginUploadResponse, _abc.Awaitable[_cloud_storage_pb2.BeginUploadResponse]]:
+        """Reserve room for a file. With the request_id of an unfinished upload: that one, as it stands."""
+
+    @_abc_1.abstractmethod
+    def PutChunks(
+        self,
+        request_iterator: _MaybeAsyncIterator[_cloud_storage_pb2.PutChunksRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.PutChunksResponse, _abc.Awaitable[_cloud_storage_pb2.PutChunksResponse]]:
+        """Send some of the file, from the beginning of a chunk. What arrived as whole chunks is kept, however the stream ends."""
+
+    @_abc_1.abstractmethod
+    def GetUpload(
+        self,
+        request: _cloud_storage_pb2.GetUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.GetUploadResponse, _abc.Awaitable[_cloud_storage_pb2.GetUploadResponse]]:
+        """How far an upload is."""
+
+    @_abc_1.abstractmethod
+    def ListUploads(
+        self,
+        request: _cloud_storage_pb2.ListUploadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListUploadsResponse, _abc.Awaitable[_cloud_storage_pb2.ListUploadsResponse]]:
+        """The caller's unfinished uploads."""
+
+    @_abc_1.abstractmethod
+    def FinishUpload(
+        self,
+        request: _cloud_storage_pb2.FinishUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.FinishUploadResponse, _abc.Awaitable[_cloud_storage_pb2.FinishUploadResponse]]:
+        """Everything was sent: make it the file's newest version. The content is verified as a whole."""
+
+    @_abc_1.abstractmethod
+    def CancelUpload(
+        self,
+        request: _cloud_storage_pb2.CancelUploadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.CancelUploadResponse, _abc.Awaitable[_cloud_storage_pb2.CancelUploadResponse]]:
+        """Drop an unfinished upload and what was sent of it."""
+
+def add_UploadServiceServicer_to_server(servicer: UploadServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class StorageServiceStub:
     @_typing.overload
