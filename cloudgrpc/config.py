@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=100 * 365 * 86400)]
 Rate = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Days = Annotated[float, Meta(gt=0, le=100 * 365)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
 MIB = 1 << 20
@@ -73,12 +74,17 @@ class Node(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Drive(Struct, frozen=True, forbid_unknown_fields=True):
-    """What accounts get, and how long a transfer may rest."""
+    """What accounts get, how long a transfer may rest, and what is kept of what was."""
 
     new_account_mb: Annotated[int, Meta(ge=1, le=1_000_000_000)] = 1024
     overcommit: Annotated[float, Meta(gt=0, le=1000)] = 4
     upload_lease_s: Seconds = 600
+    upload_days: Days = 2
     silence_s: Seconds = 30
+    keep_versions: Annotated[int, Meta(ge=1, le=1_000_000)] = 10
+    trash_days: Days = 30
+    max_depth: Annotated[int, Meta(ge=1, le=500)] = 100
+    max_path_bytes: Annotated[int, Meta(ge=255, le=65536)] = 4096
 
 
 class Mail(Struct, frozen=True, forbid_unknown_fields=True):

@@ -26,6 +26,7 @@ class Status(StrEnum):
     UNAVAILABLE = "UNAVAILABLE"
     DATA_LOSS = "DATA_LOSS"
     UNAUTHENTICATED = "UNAUTHENTICATED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
 
 
 class Exit:
@@ -43,6 +44,7 @@ class Exit:
     CONFLICT = 16
     TOO_SLOW = 17
     DATA_LOSS = 18
+    NOT_ALLOWED = 19
     LIMIT = 20
     INTERRUPTED = 130
 
@@ -104,6 +106,18 @@ class ChunkRefused(BadInput):
     hint = "Send the chunk again."
 
 
+class TooDeep(BadInput):
+    code = "too_deep"
+    words = "{name} would lie {depth} folders deep; at most {most} are allowed."
+    hint = "Put it further up."
+
+
+class PathTooLong(BadInput):
+    code = "path_too_long"
+    words = "The path of {name} would have {length} bytes; at most {most} are allowed."
+    hint = "Use shorter names, or put it further up."
+
+
 class CodeWrong(BadInput):
     code = "code_wrong"
     words = "That is not the code that was sent; {left} attempts are left."
@@ -122,6 +136,12 @@ class AccountUnknown(Missing):
     code = "account_unknown"
     words = "{email} is not enrolled."
     hint = 'Enroll first with: cloudgrpc shell enroll {email} "YOUR NAME"'
+
+
+class NotInTrash(Missing):
+    code = "not_in_trash"
+    words = "Nothing called {name} is in the trash."
+    hint = "See what is in it with: cloudgrpc shell trash"
 
 
 class SessionUnknown(Missing):
@@ -174,6 +194,12 @@ class QuotaExceeded(Limit):
     code = "quota_exceeded"
     words = "{name} needs {needed}, but only {left} of {quota} are left."
     hint = "Delete files for good with: cloudgrpc shell delete --permanent"
+
+
+class CopyTooLarge(Limit):
+    code = "copy_too_large"
+    words = "{name} holds more than {most} files and folders, too many for one copy."
+    hint = "Copy it in parts."
 
 
 class PoolPromised(Limit):
@@ -287,9 +313,68 @@ class PortInUse(NotNow):
     hint = "Choose another port with {flag}."
 
 
+class FolderCycle(NotNow):
+    code = "folder_cycle"
+    words = "{name} cannot be moved or copied into itself."
+    hint = "Choose a folder outside of it."
+
+
+class FolderNotEmpty(NotNow):
+    code = "folder_not_empty"
+    words = "Folder {name} is not empty."
+    hint = "Delete it with all it holds: cloudgrpc shell rm -r PATH"
+
+
+class PlaceGone(NotNow):
+    code = "place_gone"
+    words = "The folder where {name} was does not exist any more."
+    hint = "Restore it elsewhere with --to FOLDER, or to the root folder with --anyway."
+
+
+class VersionNewest(NotNow):
+    code = "version_newest"
+    words = "Version {version} of {name} is its newest; only older ones can be deleted by themselves."
+    hint = "Delete the file, or make another version the newest first."
+
+
+class UploadUnfinished(NotNow):
+    code = "upload_unfinished"
+    words = "{name} is not complete: {missing} of its {total} chunks are still to be sent."
+    hint = "Send the missing chunks, then finish the upload."
+
+
+class NotAllowed(CloudError):
+    status = Status.PERMISSION_DENIED
+    exit_code = Exit.NOT_ALLOWED
+
+
+class ReadOnlyShare(NotAllowed):
+    code = "read_only_share"
+    words = "{name} was shared with you to read, not to change."
+    hint = "Ask its owner to share it with --write, or change a copy: cloudgrpc shell cp PATH /"
+
+
+class OwnerOnly(NotAllowed):
+    code = "owner_only"
+    words = "Only the owner of {name} can do that."
+    hint = "Ask its owner."
+
+
+class OtherDrive(NotAllowed):
+    code = "other_drive"
+    words = "{name} lies in another person's drive; it can be copied there or from there, but not moved."
+    hint = "Copy it: cloudgrpc shell cp"
+
+
 class Conflict(CloudError):
     status = Status.ABORTED
     exit_code = Exit.CONFLICT
+
+
+class VersionMoved(Conflict):
+    code = "version_moved"
+    words = "{name} is at version {version} now, not at {expected}; nothing was changed."
+    hint = "Look at the newer content first: cloudgrpc shell versions PATH"
 
 
 class UploadEnded(Conflict):
@@ -463,6 +548,14 @@ class UsageWrong(CloudError):
     exit_code = Exit.USAGE
     words = "{reason}."
     hint = "See the right words with --help."
+
+
+class SeveralInTrash(CloudError):
+    code = "several_in_trash"
+    status = Status.INVALID_ARGUMENT
+    exit_code = Exit.USAGE
+    words = "{count} things in the trash are called {name}: {which}."
+    hint = "Name the one that is meant by its ID."
 
 
 class CommandUnknown(CloudError):

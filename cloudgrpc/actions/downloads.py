@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cloudgrpc.errors import CloudError
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.files import File, Holder, Piece
+    from cloudgrpc.meta.tree import Person
 
     Write = Callable[[memoryview], Awaitable[None]]  # returns when the reader has room for more
 
@@ -88,9 +89,9 @@ class Downloads:
         self._budget = budget
         self._silence_s = silence_s
 
-    async def open(self, account_id: str, file_id: str) -> File:
-        """Raises: Missing."""
-        return await self._db.read(files.find_file, account_id, file_id)
+    async def open(self, person: Person, file_id: str, version: int = 0) -> File:
+        """The file with the content of a version, 0 for the newest. Raises: Missing."""
+        return await self._db.read(files.find_file, person, file_id, version)
 
     async def send(self, file: File, write: Write) -> None:
         """Give the file's bytes to `write`, in pieces, which returns when the reader has room for more.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from cloudgrpc.actions.files import limits_of
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.replicated import ReplicatedStore
 from cloudgrpc.core.chunking import chunk_count, chunk_lengths
@@ -45,22 +46,25 @@ class Uploads:
         self.nodes = nodes
         self.budget = budget
         self._settings = settings
+        self._limits = limits_of(settings)
 
     async def upload(self, wish: Wish, read: Callable[[], Awaitable[memoryview]]) -> Answer:
         """Take in what `read` gives, as the newest version of `wish`.
 
-        Raises: Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadSizeWrong, PeerSilent, TooManySlow,
+        Raises: Missing, ReadOnlyShare, NameTaken, TooDeep, PathTooLong, VersionMoved, QuotaExceeded, RequestIdReused,
+        UploadSizeWrong, PeerSilent, TooManySlow,
         NodesTooFew, PoolFull, QuorumMissed, UploadEnded; after any of them nothing is kept.
         """
         upload_id = secrets.token_hex(16)
         planned = [_plan(position) for position in range(min(IDS_AHEAD, chunk_count(wish.size_bytes)))]
         try:
-            earlier = await self.db.run(uploads.begin, upload_id, wish, planned, self.lease_us)
+            earlier = await self.db.run(uploads.begin, upload_id, wish, planned, self.lease_us, self._limits)
             if earlier is not None:
                 return earlier
             taking = _Taking(self, upload_id, wish, planned, Incoming(read, wish.size_bytes, self._settings.silence_s))
             digest = await taking.run()
-            return await self.db.run(uploads.commit, upload_id, taking.unwritten, digest, taking.quorum)
+            keep = self._settings.keep_versions
+            return await self.db.run(uploads.commit, upload_id, taking.unwritten, digest, taking.quorum, keep)
         except BaseException:
             await self.db.run(uploads.abandon, upload_id)
             raise
@@ -116,7 +120,7 @@ class _Taking:
     def __init__(self, home: Uploads, upload_id: str, wish: Wish, planned: list[Planned], incoming: Incoming) -> None:
         self._home = home
         self._upload_id = upload_id
-        self._account_id = wish.account_id
+        self._account_id = wish.person.account_id
         self._size = wish.size_bytes
         self._incoming = incoming
         self._content = blake3()

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cmd2
 from cmd2.exceptions import Cmd2ShlexError, EmptyStatement
 from cmd2.parsing import StatementParser
+from prompt_toolkit.shortcuts import CompleteStyle
 
 from cloudgrpc import __version__
+from cloudgrpc.clients.completer import Completer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cloudgrpc.clients.past_lines import PastLines
     from cloudgrpc.clients.shell import Shell
+    from cloudgrpc.clients.shell_parser import Command
+
+ONE_COLUMN = 7  # so few candidates have room for their meanings beside them
 
 
 class Words(cmd2.Statement):
@@ -34,25 +43,48 @@ class WordParser(StatementParser):
         return Words(shlex.join(words[1:]), raw=line, command=words[0])
 
 
+class Group(cmd2.CommandSet["Prompt"]):
+    """A group of the shell's commands. cmd2 takes one instance of a type, so each group has a type of its own."""
+
+    def __init__(self, commands: Sequence[Command], run: Callable[[cmd2.Statement], bool | None]) -> None:
+        super().__init__()
+        for command in commands:
+            setattr(self, f"do_{command.name}", _function(command, run))
+
+
 class Prompt(cmd2.Cmd):
-    def __init__(self, shell: Shell) -> None:
+    # Its own commands are for programmers, and some have the names of ours.
+    for _name in [name for name in vars(cmd2.Cmd) if name.startswith("do_") and name != "do__eof"]:
+        delattr(cmd2.Cmd, _name)
+
+    def __init__(self, shell: Shell, past: PastLines) -> None:
+        groups = [
+            type("Group", (Group,), {"DEFAULT_CATEGORY": title})(commands, self.default)
+            for title, commands in shell.groups.items()
+        ]
         super().__init__(
             allow_cli_args=False,
             allow_clipboard=False,
             allow_redirection=False,
+            command_sets=groups,
             intro=f"CloudGrpc {__version__} at {shell.gateway.address}."
             " Type help to see what you can do, exit to leave.",
             shortcuts={},
         )
         self._shell = shell
+        self._past = past
+        self._completer = Completer(shell.commands, shell.places)
         self.statement_parser = WordParser()
-        self.prompt = shell.prompt
-        self._replace_commands()
+        self._show_where()
+        for line in past.read():
+            self.main_session.history.append_string(line)
 
     def default(self, statement: cmd2.Statement) -> bool | None:
         """Every line but Ctrl-D ends here, also one whose command does not exist."""
+        if statement.command in self._shell.commands:
+            self._past.add(statement.raw)
         is_over = self._shell.run(statement.argv)
-        self.prompt = self._shell.prompt
+        self._show_where()
         return is_over
 
     def do__eof(self, _: cmd2.Statement | str) -> bool:
@@ -60,12 +92,28 @@ class Prompt(cmd2.Cmd):
         print()
         return True
 
-    def _replace_commands(self) -> None:
-        """Ours for cmd2's, which are for programmers. cmd2 finds commands and what completes them by attributes."""
-        for name in self.get_all_commands():
-            if name != "_eof":
-                setattr(self, f"do_{name}", None)
-        for command in self._shell.commands.values():
-            setattr(self, f"do_{command.name}", self.default)
-            if command.takes_local_paths:
-                setattr(self, f"complete_{command.name}", self.path_complete)
+    def complete(self, text: str, line: str, begidx: int, endidx: int, custom_settings: Any = None) -> cmd2.Completions:
+        """In place of cmd2's own way, which breaks words as its parser does. `text`: line[begidx:endidx]."""
+        del begidx, custom_settings
+        found = self._completer.complete(line[:endidx])
+        one_column = len(found) <= ONE_COLUMN
+        self.active_session.complete_style = CompleteStyle.COLUMN if one_column else CompleteStyle.MULTI_COLUMN
+        items = [cmd2.CompletionItem(text + each.rest, display=each.name, display_meta=each.meaning) for each in found]
+        return cmd2.Completions(items, is_sorted=True, allow_finalization=False)
+
+    def _show_where(self) -> None:
+        who, where = self._shell.who, self._shell.where
+        if "NO_COLOR" in os.environ:
+            self.prompt = f"{who} {where}> " if where else f"{who}> "
+        else:
+            self.prompt = f"\x1b[32m{who}\x1b[0m \x1b[1;34m{where}\x1b[0m> " if where else f"{who}> "
+
+
+def _function(command: Command, run: Callable[[cmd2.Statement], bool | None]) -> Callable[[cmd2.Statement], Any]:
+    """cmd2 finds a command by the name of its function, and tells what that does by its docstring."""
+
+    def do(statement: cmd2.Statement) -> bool | None:
+        return run(statement)
+
+    do.__name__, do.__doc__ = f"do_{command.name}", command.summary
+    return do

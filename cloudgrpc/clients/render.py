@@ -5,8 +5,11 @@ rich is imported when something is drawn, since it takes longer to load than mos
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
+import textwrap
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from cloudgrpc.core.units import size_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console, RenderableType
     from rich.progress import Progress, Task
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 JOINERS = "\u200c\u200d"
 PIPE_WIDTH = 100_000  # no line is folded where a program reads it
 BAR_CELLS = 30
+NOT_ASCII = re.compile("[^\n -~]")
 
 
 class Meter(Protocol):
@@ -96,6 +100,26 @@ def print_failure(error: CloudError, is_in_shell: bool = False) -> None:
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         words = f"\x1b[31m{words}\x1b[0m"
     print(f"{words}\n{advice}", file=sys.stderr)
+
+
+def print_json(document: object) -> None:
+    """One JSON document on stdout."""
+    print(_json(document))
+
+
+def print_json_list(documents: Iterable[object]) -> None:
+    """One JSON list on stdout, each member as soon as it is there."""
+    before = "[\n"
+    for document in documents:
+        print(f"{before}{textwrap.indent(_json(document), '  ')}", end="")
+        before = ",\n"
+    print("[]" if before == "[\n" else "\n]")
+
+
+def _json(document: object) -> str:
+    """Letters stay letters, but for those that a terminal could not show or would obey."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    return NOT_ASCII.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
@@ -192,3 +216,8 @@ def _progress() -> Progress:
         console=Console(stderr=True),
         transient=True,
     )
+
+
+def path_words(path: str, is_folder: bool) -> str:
+    """A path for people: a folder's ends with a slash."""
+    return shown(f"{path.rstrip('/')}/" if is_folder else path)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cloudgrpc.errors import CloudError
 
 CALL_TIMEOUT_S = 10.0
+TREE_TIMEOUT_S = 600.0  # for what touches a folder with all it holds in one transaction
 MAIL_TIMEOUT_S = 60.0  # a gateway gives its mail server 20 s, or as long as its settings say
 # A transfer has no deadline of its own; a gateway that does not even answer pings is given up after 45 s.
 KEEPALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 15_000)]
@@ -55,14 +56,20 @@ class Gateway:
         self._introduction = ((rpc.CLIENT_KEY, client_words(os.uname().nodename)),)
         self.auth = stubs.AuthServiceStub(self._channel)
         self.files = stubs.FileServiceStub(self._channel)
-        # The two that carry files, with messages as they are on the wire: see `wire`.
+        # The three that carry files, with messages as they are on the wire: see `wire`.
         self.upload: grpc.StreamUnaryMultiCallable[bytes, pb.UploadFileResponse] = self._channel.stream_unary(
             "/cloudstorage.FileService/UploadFile", response_deserializer=pb.UploadFileResponse.FromString
         )
         self.download: grpc.UnaryStreamMultiCallable[pb.DownloadFileRequest, bytes] = self._channel.unary_stream(
             "/cloudstorage.FileService/DownloadFile", request_serializer=pb.DownloadFileRequest.SerializeToString
         )
+        self.put_chunks: grpc.StreamUnaryMultiCallable[bytes, pb.PutChunksResponse] = self._channel.stream_unary(
+            "/cloudstorage.UploadService/PutChunks", response_deserializer=pb.PutChunksResponse.FromString
+        )
         self.storage = stubs.StorageServiceStub(self._channel)
+        self.history = stubs.HistoryServiceStub(self._channel)
+        self.sharing = stubs.SharingServiceStub(self._channel)
+        self.uploads = stubs.UploadServiceStub(self._channel)
 
     def call(
         self,
@@ -106,8 +113,13 @@ class Session:
         self.gateway = gateway
         self.token = token
 
-    def call(self, method: grpc.UnaryUnaryMultiCallable[Request, Reply], request: Request) -> Reply:
-        return self.gateway.call(method, request)
+    def call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Reply],
+        request: Request,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> Reply:
+        return self.gateway.call(method, request, timeout_s)
 
 
 class SessionStore:

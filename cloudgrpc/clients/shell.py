@@ -13,6 +13,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
+from cloudgrpc.clients.completion import COMMAND
+from cloudgrpc.clients.places import Places, WorkingFolder
 from cloudgrpc.clients.session import Gateway, Session, SessionStore, config_folder
 from cloudgrpc.clients.shell_account import AccountCommands
 from cloudgrpc.clients.shell_files import FileCommands
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
+    from cloudgrpc.clients.session import SignIn
     from cloudgrpc.config import Config
 
 log = logging.getLogger(__name__)
+
+PROMPT_LETTERS = 40  # of the current folder's path
 
 
 def run(config: Config, args: argparse.Namespace) -> int:
@@ -42,10 +47,11 @@ def run(config: Config, args: argparse.Namespace) -> int:
         if not sys.stdin.isatty():
             return shell.run_script(sys.stdin)
         # The prompt alone needs cmd2, which costs 0.2 s.
+        from cloudgrpc.clients.past_lines import PastLines
         from cloudgrpc.clients.prompt import Prompt
 
         shell.is_prompting = True
-        Prompt(shell).cmdloop()
+        Prompt(shell, PastLines(config_folder())).cmdloop()
         return Exit.OK
 
 
@@ -67,6 +73,7 @@ class Shell:
         self._store = store
         self._person = AtStdin()
         self._entrance = Entrance(gateway, store, self._person)
+        self._folders: dict[str, WorkingFolder] = {}  # by e-mail: another person starts in a root folder of their own
         self.groups = {
             "Your account": [
                 *SessionCommands(gateway, store, self._entrance, self._person).commands(),
@@ -82,12 +89,30 @@ class Shell:
         self.commands = {command.name: command for group in self.groups.values() for command in group}
 
     @property
-    def prompt(self) -> str:
+    def who(self) -> str:
+        known = self._known()
+        return render.shown(known.email) if known else "not signed in"
+
+    @property
+    def where(self) -> str:
+        """The current folder, shortened where it is long; "" when nobody is signed in."""
+        known = self._known()
+        path = self._working(known.email).path if known else ""
+        return render.shown(path if len(path) <= PROMPT_LETTERS else f"...{path[-PROMPT_LETTERS:]}")
+
+    def places(self) -> Places:
+        """The drive of who is signed in, seen from their current folder. Raises: SessionEnded."""
+        sign_in = self._store.signed_in(self.gateway.address)
+        return Places(Session(self.gateway, sign_in.session_token), self._working(sign_in.email))
+
+    def _working(self, email: str) -> WorkingFolder:
+        return self._folders.setdefault(email, WorkingFolder())
+
+    def _known(self) -> SignIn | None:
         try:
-            known = self._store.known(self.gateway.address)
+            return self._store.known(self.gateway.address)
         except CloudError:
-            known = None
-        return f"{render.shown(known.email) if known else 'not signed in'}> "
+            return None
 
     def run(self, words: list[str]) -> bool:
         """Run a command; whatever goes wrong is told here and becomes the exit code. Returns True to leave."""
@@ -182,7 +207,7 @@ class Leaving(Exception):
 
 def _help_parser() -> Parser:
     parser = Parser("help", "Show all commands, or the words and examples of one.", "help\nhelp upload")
-    parser.add_argument("command", metavar="COMMAND", nargs="?", help="one command")
+    COMMAND.on(parser.add_argument("command", metavar="COMMAND", nargs="?", help="one command"))
     return parser
 
 

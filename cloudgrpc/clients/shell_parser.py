@@ -45,5 +45,13 @@ class Command:
         return self.parser.prog
 
 
+def version_number(word: str) -> int:
+    """What `--version` and the like take."""
+    number = int(word) if word.isascii() and word.isdigit() else 0
+    if not 1 <= number < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{word} is not the number of a version")
+    return number
+
+
 def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in inspect.cleandoc(text).splitlines())

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudgrpc.meta import events, sessions, uploads
+from cloudgrpc.meta import changes, events, sessions, sweeping, uploads
 from cloudgrpc.meta.accounts import use_proof
 from cloudgrpc.meta.db import locked, now, rows
-from cloudgrpc.meta.files import purge_all
-from cloudgrpc.meta.models import Account, Upload
+from cloudgrpc.meta.models import Account, Entry, Upload
 
 if TYPE_CHECKING:
     from cloudgrpc.core.peers import Visitor
     from cloudgrpc.meta.accounts import Caller
+
+
+SWEPT_AT_ONCE = 1000
 
 
 def close(caller: Caller, proof: str, grace_us: int, visitor: Visitor) -> int:
@@ -63,7 +65,10 @@ def remove(account_id: str) -> bool:
         Upload.select(Upload.upload_id).where((Upload.account == account_id) & (Upload.state == "open"))
     ):
         uploads.abandon(upload_id)
-    size = purge_all(account_id, account.root_id)
+    tops = (Entry.account == account_id) & Entry.parent.is_null() & Entry.purged_at.is_null()
+    size = changes.take_out(account_id, tops)
+    while sweeping.sweep(SWEPT_AT_ONCE, account_id):
+        pass
     Account.delete().where(Account.account_id == account_id).execute()
     events.record("account.removed", f"the account of {account.email} was removed", account_id=account_id, bytes=size)
     return True

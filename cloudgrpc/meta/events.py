@@ -18,6 +18,7 @@ _RECORD = Prepared(
         kind=blank("kind"),
         message=blank("message"),
         account_id=blank("account_id"),
+        actor_id=blank("actor_id"),
         node_id=blank("node_id"),
         details=blank("details"),
     )
@@ -29,13 +30,21 @@ def record(
     message: str,
     *,
     account_id: str = "",
+    actor_id: str = "",
     node_id: str = "",
     visitor: Visitor | None = None,
     **details: object,
 ) -> None:
-    """`details` must hold no secret and must be JSON; `visitor`: who did it, and from where."""
+    """`account_id`: whose account or drive it is about; `actor_id`: who did it, when that is another account.
+    `details` must hold no secret and must be JSON; `visitor`: who did it, and from where."""
     if visitor is not None:
         details |= {"from": visitor.host, "client": visitor.client}
     _RECORD.run(
-        at=now(), kind=kind, message=message, account_id=account_id, node_id=node_id, details=json.dumps(details)
+        at=now(),
+        kind=kind,
+        message=message,
+        account_id=account_id,
+        actor_id=actor_id,
+        node_id=node_id,
+        details=json.dumps(details),
     )

@@ -1,40 +1,43 @@
-"""The tree of folders and files: look up, list, make, trash, purge."""
+"""Looking at the tree of folders and files: what stands where, what a folder holds, what is used."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from peewee import JOIN, fn
+from peewee import JOIN, Case, fn
 
 from cloudgrpc.core import paths
-from cloudgrpc.errors import InvalidField, Missing, NameTaken
-from cloudgrpc.meta import events
-from cloudgrpc.meta.db import locked, now, rows
-from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Version, new_id
+from cloudgrpc.errors import Missing
+from cloudgrpc.meta import tree
+from cloudgrpc.meta.db import now, rows
+from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Share, Version
 from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
 
     import peewee
 
-IDS_PER_STATEMENT = 500
+    from cloudgrpc.meta.tree import Person, Reached
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as its owner sees it; times are microseconds since 1970."""
+    """A file with its newest content, or the version of it that was asked for; times are microseconds since 1970."""
 
     file_id: str
+    parent_id: str  # "" where the one who asked cannot look
     name: str
     size_bytes: int
     mime_type: str
     digest: str
+    version: int
     created_at: int
     modified_at: int
     is_trashed: bool
+    is_shared: bool
     version_id: str
     chunk_count: int = 0
 
@@ -42,18 +45,21 @@ class File:
 @dataclass(frozen=True)
 class Folder:
     folder_id: str
+    parent_id: str  # "" for the root folder, and where the one who asked cannot look
     name: str
     created_at: int
+    modified_at: int
     file_count: int = 0
     is_trashed: bool = False
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)
-class Child:
-    entry_id: str
-    kind: str
-    name: str
-    created_at: int
+class Standing:
+    """A file or folder, and where it stands for the one who asked."""
+
+    entry: File | Folder
+    reached: Reached
 
 
 @dataclass(frozen=True)
@@ -83,46 +89,110 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Usage:
+class Room:
+    """What an account has and uses."""
+
     allocated_bytes: int
     used_bytes: int  # with what open uploads have reserved
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What uses it."""
+
     by_type: dict[str, int]
-    total_files: int
+    total_files: int  # live ones, as the folders are
     total_folders: int
+    live_bytes: int
+    trash_bytes: int
+    version_bytes: int  # older contents of live files
+    reserved_bytes: int
 
 
-_ROOT = Prepared(lambda: Account.select(Account.root_id).where(Account.account_id == blank("account_id")))
-_FOLDER = Prepared(
-    lambda: Entry.select(Entry.entry_id).where(
-        (Entry.entry_id == blank("entry_id"))
-        & (Entry.account == blank("account_id"))
-        & (Entry.kind == "folder")
-        & Entry.trashed_at.is_null()
-    )
-)
-_CHILD = Prepared(
-    lambda: Entry.select(Entry.entry_id, Entry.kind, Entry.name, Entry.created_at).where(
-        (Entry.parent == blank("parent_id")) & (Entry.name_key == blank("name_key")) & Entry.trashed_at.is_null()
-    )
-)
-
-
-def find_folder_id(account_id: str, folder_id: str) -> str:
-    """The id of a live folder; "" is the root. Raises: Missing."""
-    row = (_FOLDER.one if folder_id else _ROOT.one)(account_id=account_id, entry_id=_sound(folder_id))
+def find_file(person: Person, file_id: str, version: int = 0) -> File:
+    """A live file, with the content of a version (0: the newest). Raises: Missing."""
+    reached = tree.reach_file(person, file_id)
+    wanted = (Version.entry == reached.entry_id) & (Version.number == version) if version else _IS_NEWEST
+    row = _files(wanted).where(Entry.entry_id == reached.entry_id).first()
     if row is None:
-        raise Missing(what=f"Folder {folder_id}")
-    return str(row[0])
+        raise Missing(what=f"Version {version} of {reached.name}")
+    shared = _shared([reached.entry_id]) if reached.is_own else set()
+    return _file(row, shared, is_top=reached.is_top, chunk_count=_chunk_count(row["version_id"]))
 
 
-def find_file(account_id: str, file_id: str, *, with_trash: bool = False) -> File:
-    """Raises: Missing, also for another account's file."""
-    query = _files().where(_mine(account_id, file_id))
-    row = (query if with_trash else query.where(Entry.trashed_at.is_null())).first()
+def find_with_trash(person: Person, file_id: str) -> File:
+    """The newest content of a file, also of one in the person's trash. Raises: Missing."""
+    if tree.trashed_top(person, file_id) is None:
+        return find_file(person, file_id)
+    row = _files(_IS_NEWEST).where(Entry.entry_id == tree.sound(file_id)).first()
     if row is None:
         raise Missing(what=f"File {file_id}")
-    chunks = Extent.select().where(Extent.version == row["version_id"]).count()
-    return _file(row, chunks)
+    return replace(_file(row, set(), is_top=False, chunk_count=_chunk_count(row["version_id"])), is_trashed=True)
+
+
+def stand(person: Person, entry_id: str, what: str = "File") -> Standing:
+    """What an id stands for; "" is the root folder. Raises: Missing."""
+    return _standing(tree.reach(person, entry_id, what))
+
+
+def resolve(person: Person, folder_id: str, names: Iterable[str]) -> Standing:
+    """What stands at a path that starts in a folder (or is a file itself), given as the names along it.
+
+    Raises: Missing naming the path.
+    """
+    reached = tree.reach(person, folder_id, "Folder")
+    entry_id, kind, walked = reached.entry_id, reached.kind, ""
+    for name in names:
+        walked += f"/{name}"
+        found = tree.live_child(entry_id, name) if kind == "folder" else None
+        if found is None:
+            raise Missing(what=walked)
+        entry_id, kind = found.entry_id, found.kind
+    return _standing(tree.reach(person, entry_id) if walked else reached)
+
+
+def page(
+    person: Person,
+    folder_id: str,
+    *,
+    with_trash: bool,
+    after: tuple[str, str, str] | None,
+    limit: int,
+    prefix: str = "",
+) -> Page:
+    """Up to `limit` entries of a folder whose names begin with `prefix`, folders first, each kind by name. `with_trash`:
+    also what its owner deleted from it. Raises: Missing."""
+    folder = tree.reach_folder(person, folder_id)
+    held = Entry.parent == folder.entry_id
+    if with_trash and folder.is_own:
+        held |= (Entry.trashed_from_id == folder.entry_id) & Entry.trashed_at.is_null(False)
+    query = _files(_IS_NEWEST, JOIN.LEFT_OUTER).where(held)
+    if prefix:
+        key = paths.name_key(prefix)
+        query = query.where((Entry.name_key >= key) & (Entry.name_key < key + "\U0010ffff"))
+    if after:
+        query = query.where(_behind(after))
+    found = list(query.order_by(Entry.kind.desc(), Entry.name_key, Entry.entry_id).limit(limit + 1))
+    more, found = len(found) > limit, found[:limit]
+    return Page(
+        *views(found),
+        last=(found[-1]["kind"], found[-1]["name_key"], found[-1]["entry_id"]) if more else None,
+    )
+
+
+def views(found: Sequence[dict[str, Any]]) -> tuple[list[Folder], list[File]]:
+    """Rows of `listed` as folders and files."""
+    folder_ids = [row["entry_id"] for row in found if row["kind"] == "folder"]
+    counts, shared = _file_counts(folder_ids), _shared([row["entry_id"] for row in found])
+    return (
+        [_folder(row, counts, shared) for row in found if row["kind"] == "folder"],
+        [_file(row, shared) for row in found if row["kind"] == "file"],
+    )
+
+
+def listed() -> Any:
+    """Entries of either kind with what `views` needs of them; conditions are added by the caller."""
+    return _files(_IS_NEWEST, JOIN.LEFT_OUTER)
 
 
 def pieces(version_id: str, after: int, limit: int) -> list[Piece]:
@@ -134,11 +204,47 @@ def pieces(version_id: str, after: int, limit: int) -> list[Piece]:
     ]
 
 
-def _holders(copies: Iterable[tuple[Any, ...]]) -> tuple[Holder, ...]:
-    """The row of a chunk without copies names no node."""
-    return tuple(Holder(node_id, state == "good") for *_, node_id, state in copies if node_id is not None)
+def room(account_id: str) -> Room:
+    account = Account.get_by_id(account_id)
+    return Room(account.quota_bytes, account.used_bytes + account.reserved_bytes)
 
 
+def usage(person: Person) -> Usage:
+    """Reads every entry of the account."""
+    found = tree.below((Entry.account == person.account_id) & Entry.parent.is_null() & Entry.purged_at.is_null())
+    is_live = Case(None, [(found.c.top_id == person.root_id, 1)], 0)
+    is_newest = Case(None, [(Version.version_id == Entry.version_id, 1)], 0)
+    query = (
+        Entry.select(
+            is_live, Entry.kind, is_newest, Version.mime_type, fn.COUNT(Entry.entry_id), fn.SUM(Version.size_bytes)
+        )
+        .join(found, on=(Entry.entry_id == found.c.entry_id))
+        .switch(Entry)
+        .join(Version, JOIN.LEFT_OUTER, on=(Version.entry == Entry.entry_id))
+        .group_by(is_live, Entry.kind, is_newest, Version.mime_type)
+        .with_cte(found)
+    )
+    by_type: dict[str, int] = {}
+    counts = {"live": 0, "versions": 0, "trash": 0, "files": 0, "folders": 0}
+    for live, kind, newest, mime_type, count, size in rows(query):
+        if kind == "folder":
+            counts["folders"] += count if live else 0
+            continue
+        by_type[mime_type] = by_type.get(mime_type, 0) + int(size)
+        counts["files"] += count if live and newest else 0
+        counts["trash" if not live else "live" if newest else "versions"] += int(size)
+    return Usage(
+        by_type=by_type,
+        total_files=counts["files"],
+        total_folders=counts["folders"] - 1,  # the root folder is nobody's making
+        live_bytes=counts["live"],
+        trash_bytes=counts["trash"],
+        version_bytes=counts["versions"],
+        reserved_bytes=Account.get_by_id(person.account_id).reserved_bytes,
+    )
+
+
+_IS_NEWEST = Entry.version_id == Version.version_id
 _PIECES = Prepared(
     lambda: (
         Extent.select(Extent.position, Extent.chunk, Extent.length, Chunk.checksum, Copy.node, Copy.state)
@@ -154,187 +260,19 @@ _PIECES = Prepared(
 )
 
 
-def resolve(account_id: str, names: Iterable[str]) -> File | Folder:
-    """What stands at a path, given as the names along it. Raises: Missing naming the path."""
-    entry = Child(find_folder_id(account_id, ""), "folder", "", 0)
-    walked = ""
-    for name in names:
-        walked += f"/{name}"
-        found = live_child(entry.entry_id, name) if entry.kind == "folder" else None
-        if found is None:
-            raise Missing(what=walked)
-        entry = found
-    if entry.kind == "file":
-        return find_file(account_id, entry.entry_id)
-    return Folder(entry.entry_id, entry.name, entry.created_at, _file_counts([entry.entry_id]).get(entry.entry_id, 0))
+def _holders(copies: Iterable[tuple[Any, ...]]) -> tuple[Holder, ...]:
+    """The row of a chunk without copies names no node."""
+    return tuple(Holder(node_id, state == "good") for *_, node_id, state in copies if node_id is not None)
 
 
-def live_child(parent_id: str, name: str) -> Child | None:
-    """What has this name in a folder."""
-    row = _CHILD.one(parent_id=parent_id, name_key=paths.name_key(name))
-    return Child(*row) if row else None
-
-
-def page(account_id: str, folder_id: str, *, with_trash: bool, after: tuple[str, str, str] | None, limit: int) -> Page:
-    """Up to `limit` entries of a folder, folders first, each kind by name. Raises: Missing."""
-    parent_id = find_folder_id(account_id, folder_id)
-    query = _files(JOIN.LEFT_OUTER).where(Entry.parent == parent_id)
-    if not with_trash:
-        query = query.where(Entry.trashed_at.is_null())
-    if after:
-        query = query.where(_behind(after))
-    rows = list(query.order_by(Entry.kind.desc(), Entry.name_key, Entry.entry_id).limit(limit + 1))
-    more, rows = len(rows) > limit, rows[:limit]
-    counts = _file_counts([row["entry_id"] for row in rows if row["kind"] == "folder"])
-    return Page(
-        folders=[
-            Folder(
-                row["entry_id"],
-                row["name"],
-                row["created_at"],
-                counts.get(row["entry_id"], 0),
-                row["trashed_at"] is not None,
-            )
-            for row in rows
-            if row["kind"] == "folder"
-        ],
-        files=[_file(row) for row in rows if row["kind"] == "file"],
-        last=(rows[-1]["kind"], rows[-1]["name_key"], rows[-1]["entry_id"]) if more else None,
-    )
-
-
-def make_folder(account_id: str, parent_id: str, name: str) -> Folder:
-    """Raises: Missing (the parent), NameTaken."""
-    parent_id = find_folder_id(account_id, parent_id)
-    # Locked and looked at again: it may have been deleted a moment ago.
-    if not locked(Entry.select().where((Entry.entry_id == parent_id) & Entry.trashed_at.is_null())).first():
-        raise Missing(what=f"Folder {parent_id}")
-    if live_child(parent_id, name):
-        raise NameTaken(name=name)
-    moment = now()
-    entry = Entry.create(
-        entry_id=new_id(),
-        account=account_id,
-        parent=parent_id,
-        kind="folder",
-        name=name,
-        name_key=paths.name_key(name),
-        created_at=moment,
-        modified_at=moment,
-    )
-    events.record("folder.made", f"folder {name} was made", account_id=account_id, folder_id=entry.entry_id)
-    return Folder(entry.entry_id, name, moment)
-
-
-def trash(account_id: str, entry_id: str) -> None:
-    """Move a file, or a folder with all it holds, to the trash.
-
-    Raises: Missing, also for what is in the trash already; InvalidField for the root folder.
-    """
-    entry = _deletable(account_id, entry_id)
-    if entry.trashed_at is not None:
-        raise Missing(what=f"File {entry_id}")
-    moment, count = now(), 0
-    for level in _levels(entry):
-        for batch in _batches(level):
-            live = Entry.entry_id.in_(batch) & Entry.trashed_at.is_null()
-            count += Entry.update(trashed_at=moment).where(live).execute()
-    events.record(
-        "entry.trashed", f"{entry.name} was moved to the trash", account_id=account_id, entry_id=entry_id, entries=count
-    )
-
-
-def purge(account_id: str, entry_id: str) -> None:
-    """Delete a file, or a folder with all it holds, for good, live or trashed: quota is free at once, and the chunks
-    age towards collection. Raises: Missing, InvalidField for the root folder."""
-    entry = _deletable(account_id, entry_id)
-    size = sum(_purge_batch(batch) for level in reversed(_levels(entry)) for batch in _batches(level))
-    Account.update(used_bytes=Account.used_bytes - size).where(Account.account_id == account_id).execute()
-    events.record(
-        "entry.purged", f"{entry.name} was deleted for good", account_id=account_id, entry_id=entry_id, bytes=size
-    )
-
-
-def purge_all(account_id: str, root_id: str) -> int:
-    """Delete everything in an account for good, its root folder too; returns the logical bytes there were."""
-    root = locked(Entry.select().where(_mine(account_id, root_id))).get()
-    return sum(_purge_batch(batch) for level in reversed(_levels(root)) for batch in _batches(level))
-
-
-def usage(account_id: str) -> Usage:
-    account = Account.get_by_id(account_id)
-    by_type = (
-        Version.select(Version.mime_type, fn.SUM(Version.size_bytes))
-        .join(Entry)
-        .where(Entry.account == account_id)
-        .group_by(Version.mime_type)
-    )
-    live = Entry.select().where((Entry.account == account_id) & Entry.trashed_at.is_null())
-    return Usage(
-        allocated_bytes=account.quota_bytes,
-        used_bytes=account.used_bytes + account.reserved_bytes,
-        by_type={mime: int(size) for mime, size in rows(by_type)},
-        total_files=live.where(Entry.kind == "file").count(),
-        total_folders=live.where((Entry.kind == "folder") & Entry.parent.is_null(False)).count(),
-    )
-
-
-def _deletable(account_id: str, entry_id: str) -> Entry:
-    entry: Entry | None = locked(Entry.select().where(_mine(account_id, entry_id))).first()
-    if entry is None:
-        raise Missing(what=f"File {entry_id}")
-    if entry.parent_id is None:
-        raise InvalidField(field="file_id", reason="is the root folder, which stays")
-    return entry
-
-
-def _levels(top: Entry) -> list[list[str]]:
-    """The ids of an entry and of all below it, by depth. Each folder is locked before it is looked into, so that
-    nothing can come into it behind our back."""
-    levels, folders = [[top.entry_id]], [top.entry_id] if top.kind == "folder" else []
-    while folders:
-        children = []
-        for batch in _batches(folders):
-            locked(Entry.select(Entry.entry_id).where(Entry.entry_id.in_(batch))).execute()
-            children += rows(Entry.select(Entry.entry_id, Entry.kind).where(Entry.parent.in_(batch)))
-        folders = [entry_id for entry_id, kind in children if kind == "folder"]
-        levels.append([entry_id for entry_id, _ in children])
-    return levels
-
-
-def _purge_batch(entry_ids: list[str]) -> int:
-    """Delete entries whose children are gone; returns the logical bytes of their versions."""
-    versions = Version.select(Version.version_id).where(Version.entry.in_(entry_ids))
-    chunks = [chunk_id for (chunk_id,) in rows(Extent.select(Extent.chunk).where(Extent.version.in_(versions)))]
-    size = Version.select(fn.COALESCE(fn.SUM(Version.size_bytes), 0)).where(Version.entry.in_(entry_ids)).scalar()
-    Extent.delete().where(Extent.version.in_(versions)).execute()
-    Version.delete().where(Version.entry.in_(entry_ids)).execute()
-    Entry.delete().where(Entry.entry_id.in_(entry_ids)).execute()
-    _release(chunks)
-    return int(size)
-
-
-def _release(chunk_ids: list[str]) -> None:
-    """Start the grace time of those chunks that no extent names any more."""
-    moment = now()
-    for batch in _batches(chunk_ids):
-        used = Extent.select(Extent.chunk).where(Extent.chunk.in_(batch))
-        Chunk.update(unreferenced_at=moment).where(Chunk.chunk_id.in_(batch) & Chunk.chunk_id.not_in(used)).execute()
-
-
-def _batches(ids: list[str]) -> Iterator[list[str]]:
-    """As many ids as one statement takes on either engine."""
-    for start in range(0, len(ids), IDS_PER_STATEMENT):
-        yield ids[start : start + IDS_PER_STATEMENT]
-
-
-def _mine(account_id: str, entry_id: str) -> peewee.Expression:
-    return (Entry.entry_id == _sound(entry_id)) & (Entry.account == account_id)
-
-
-def _sound(entry_id: str) -> str:
-    """A client's word for an id. PostgreSQL takes no NUL in a text, and no id holds one."""
-    return entry_id.replace("\0", "?")
+def _standing(reached: Reached) -> Standing:
+    row = listed().where(Entry.entry_id == reached.entry_id).get()
+    shared = _shared([reached.entry_id]) if reached.is_own else set()
+    if reached.is_folder:
+        counts = _file_counts([reached.entry_id])
+        return Standing(_folder(row, counts, shared, is_top=reached.is_top), reached)
+    count = _chunk_count(row["version_id"])
+    return Standing(_file(row, shared, is_top=reached.is_top, chunk_count=count), reached)
 
 
 def _behind(after: tuple[str, str, str]) -> peewee.Expression:
@@ -345,45 +283,77 @@ def _behind(after: tuple[str, str, str]) -> peewee.Expression:
     return same_kind if kind == "file" else (Entry.kind < kind) | same_kind
 
 
-def _files(join: str = JOIN.INNER) -> Any:
+def _files(version: peewee.Expression, join: str = JOIN.INNER) -> Any:
     return (
         Entry.select(
             Entry.entry_id,
+            Entry.parent,
             Entry.kind,
             Entry.name,
             Entry.name_key,
             Entry.created_at,
             Entry.modified_at,
             Entry.trashed_at,
-            Entry.version_id,
+            Version.version_id,
+            Version.number,
             Version.size_bytes,
             Version.mime_type,
             Version.digest,
         )
-        .join(Version, join, on=(Entry.version_id == Version.version_id))
+        .join(Version, join, on=version)
         .dicts()
     )
 
 
-def _file(row: dict[str, Any], chunk_count: int = 0) -> File:
+def _file(row: dict[str, Any], shared: set[str], *, is_top: bool = False, chunk_count: int = 0) -> File:
     return File(
         file_id=row["entry_id"],
+        parent_id=_parent(row, is_top=is_top),
         name=row["name"],
         size_bytes=row["size_bytes"],
         mime_type=row["mime_type"],
         digest=row["digest"],
+        version=row["number"],
         created_at=row["created_at"],
         modified_at=row["modified_at"],
         is_trashed=row["trashed_at"] is not None,
+        is_shared=row["entry_id"] in shared,
         version_id=row["version_id"],
         chunk_count=chunk_count,
     )
 
 
-def _file_counts(folder_ids: list[str]) -> dict[str, int]:
-    query = (
-        Entry.select(Entry.parent, fn.COUNT(Entry.entry_id))
-        .where(Entry.parent.in_(folder_ids) & (Entry.kind == "file") & Entry.trashed_at.is_null())
-        .group_by(Entry.parent)
+def _folder(row: dict[str, Any], counts: dict[str, int], shared: set[str], *, is_top: bool = False) -> Folder:
+    return Folder(
+        folder_id=row["entry_id"],
+        parent_id=_parent(row, is_top=is_top),
+        name=row["name"],
+        created_at=row["created_at"],
+        modified_at=row["modified_at"],
+        file_count=counts.get(row["entry_id"], 0),
+        is_trashed=row["trashed_at"] is not None,
+        is_shared=row["entry_id"] in shared,
     )
-    return dict(rows(query)) if folder_ids else {}
+
+
+def _parent(row: dict[str, Any], *, is_top: bool) -> str:
+    return "" if is_top else row["parent"] or ""
+
+
+def _chunk_count(version_id: str) -> int:
+    return Extent.select().where(Extent.version == version_id).count()
+
+
+def _shared(entry_ids: Sequence[str]) -> set[str]:
+    """Which of them are shared with somebody, now."""
+    lasting = Share.until_at.is_null() | (Share.until_at > now())
+    return {
+        entry_id
+        for batch in tree.batches(entry_ids)
+        for (entry_id,) in rows(Share.select(Share.entry).where(Share.entry.in_(batch) & lasting))
+    }
+
+
+def _file_counts(folder_ids: Sequence[str]) -> dict[str, int]:
+    counts = Entry.select(Entry.parent, fn.COUNT(Entry.entry_id)).where(Entry.kind == "file").group_by(Entry.parent)
+    return dict(pair for batch in tree.batches(folder_ids) for pair in rows(counts.where(Entry.parent.in_(batch))))

@@ -6,6 +6,7 @@ Every `_at` column is UTC in microseconds since 1970, by the database's own cloc
     account ─< session                folder and file are entries of one tree per account:
     account ─< entry ─< version ─< extent >─ chunk ─< copy >─ node
     account ─< upload ─< upload_chunk ─< receipt >─ node            (an upload on its way)
+    entry ─< share                                                  (who else may use it, and all below it)
     stray: a file on a node that no copy row names, since it was first seen
 """
 
@@ -109,19 +110,28 @@ class Pace(Table):
 
 
 class Entry(Table):
-    """A folder or a file in an account's tree. Names are unique among the live entries of a folder."""
+    """A folder or a file. It is live when it hangs below its account's root folder; names are unique in a folder.
+
+    What is deleted is taken out of its folder (no parent, trashed_at), with all it holds still below it, and so is what
+    is deleted for good (no parent, purged_at): its room is free at once, and its rows go little by little.
+    """
 
     parent_id: str | None
+    account_id: str
     entry_id = TextField(primary_key=True)
     account = ForeignKeyField(Account, on_delete="CASCADE")
-    parent = ForeignKeyField("self", null=True, on_delete="RESTRICT")  # null: the root folder
+    # null: the root folder, or the top of something in the trash or purged
+    parent = ForeignKeyField("self", null=True, on_delete="RESTRICT")
     kind = TextField(constraints=[Check("kind IN ('folder', 'file')")])
     name = TextField()  # as given
     name_key = TextField()  # as compared, core.paths.name_key
     version_id = TextField(null=True)  # the version people see; null for a folder
     created_at = BigIntegerField()
     modified_at = BigIntegerField()
-    trashed_at = BigIntegerField(null=True)  # null: live
+    trashed_at = BigIntegerField(null=True)  # only of what was named when it was deleted
+    trashed_from_id = TextField(null=True)  # the folder it was in; no foreign key, since that may go
+    trashed_path = TextField(default="")  # that folder's path then
+    purged_at = BigIntegerField(null=True, index=True)
 
     class Meta:
         # The index of lists; uniqueness among the live is in the migration, since peewee writes no partial index here.
@@ -138,9 +148,29 @@ class Version(Table):
     digest = TextField()  # "blake3:<hex>" of the content
     mime_type = TextField()
     created_at = BigIntegerField()
+    made_by = TextField(default="")  # the e-mail of who made it
 
     class Meta:
         indexes = ((("entry", "number"), True),)
+
+
+class Share(Table):
+    """Somebody else may use an entry and all below it. Its id is the token that the grantee opens it by."""
+
+    share_id = TextField(primary_key=True)
+    entry = ForeignKeyField(Entry, on_delete="CASCADE")
+    account = ForeignKeyField(Account, on_delete="CASCADE")  # the owner's
+    email = TextField()  # of the grantee, in the form of core.otp.check_email; need not be enrolled
+    permission = TextField(constraints=[Check("permission IN ('read', 'write')")])
+    created_at = BigIntegerField()
+    until_at = BigIntegerField(null=True)  # null: for good
+
+    class Meta:
+        indexes = (
+            (("entry", "email"), True),
+            (("email", "created_at", "share_id"), False),
+            (("account", "created_at", "share_id"), False),
+        )
 
 
 class Chunk(Table):
@@ -220,21 +250,27 @@ class Upload(Table):
 
     account_id: str
     upload_id = TextField(primary_key=True)
-    account = ForeignKeyField(Account, on_delete="CASCADE")
-    parent_id = TextField()  # no foreign key: the folder may go meanwhile, and commit then refuses
+    account = ForeignKeyField(Account, on_delete="CASCADE")  # whose drive it goes to, and whose quota pays
+    actor_id = TextField(default="")  # the account that uploads
+    # The folder, or the file whose next content this is. No foreign key: it may go meanwhile, and commit then refuses.
+    parent_id = TextField()
     name = TextField()
     mime_type = TextField()
     size_bytes = BigIntegerField()  # also what is reserved while it is open
-    request_id = TextField(null=True)  # the client's; unique per account
+    request_id = TextField(null=True)  # the client's; unique per actor
     state = TextField(constraints=[Check("state IN ('open', 'committed', 'abandoned')")])
     lease_until_at = BigIntegerField()
     created_at = BigIntegerField()
+    is_resumable = BooleanField(default=False)  # it may rest between two streams
+    fingerprint = TextField(default="")  # the client's word for what it uploads
+    expected_version = IntegerField(null=True)  # that the file must have at commit; 0: no file
     entry_id = TextField(null=True)  # the answer, once committed
     chunks_stored = IntegerField(default=0)
     digest = TextField(default="")
+    version = IntegerField(default=0)
 
     class Meta:
-        indexes = ((("account", "request_id"), True), (("state", "lease_until_at"), False))
+        indexes = ((("actor_id", "request_id"), True), (("state", "lease_until_at"), False))
 
 
 class UploadChunk(Table):
@@ -267,7 +303,8 @@ class Event(Table):
     event_id = AutoField()
     at = BigIntegerField(index=True)
     kind = TextField()
-    account_id = TextField(default="")
+    account_id = TextField(default="")  # whose account or drive changed
+    actor_id = TextField(default="")  # who changed it, when that was somebody else
     node_id = TextField(default="")
     message = TextField()
     details = TextField(constraints=[SQL("DEFAULT '{}'")], default="{}")  # JSON
@@ -285,6 +322,7 @@ TABLES: list[type[Table]] = [
     Version,
     Chunk,
     Extent,
+    Share,
     Node,
     Copy,
     Stray,

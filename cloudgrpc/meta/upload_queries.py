@@ -21,7 +21,8 @@ EARLIER = Prepared(
             Upload.entry_id,
             Upload.chunks_stored,
             Upload.digest,
-        ).where((Upload.account == blank("account_id")) & (Upload.request_id == blank("request_id")))
+            Upload.version,
+        ).where((Upload.actor_id == blank("actor_id")) & (Upload.request_id == blank("request_id")))
     )
 )
 RESERVE = Prepared(
@@ -33,7 +34,8 @@ RESERVE = Prepared(
 OPEN = Prepared(
     lambda: Upload.insert(
         upload_id=blank("upload_id"),
-        account=blank("account_id"),
+        account=blank("owner_id"),
+        actor_id=blank("actor_id"),
         parent_id=blank("parent_id"),
         name=blank("name"),
         mime_type=blank("mime_type"),
@@ -42,6 +44,7 @@ OPEN = Prepared(
         state="open",
         lease_until_at=blank("lease_until_at"),
         created_at=blank("created_at"),
+        expected_version=blank("expected_version"),
     )
 )
 PLAN = Prepared(
@@ -60,18 +63,31 @@ FILL = Prepared(
     )
 )
 RECEIPT = Prepared(lambda: Receipt.insert(chunk=blank("chunk_id"), node_id=blank("node_id")))
-TO_COMMIT = Prepared(
+LOCK_DRIVE = Prepared(
     lambda: locked(
-        Upload.select(
-            Upload.upload_id, Upload.account, Upload.parent_id, Upload.name, Upload.mime_type, Upload.size_bytes
-        ).where(
-            (Upload.upload_id == blank("upload_id")) & (Upload.state == "open") & (Upload.lease_until_at > blank("now"))
+        Account.select(Account.account_id).where(
+            Account.account_id == Upload.select(Upload.account).where(Upload.upload_id == blank("upload_id"))
         )
     )
 )
-LIVE_FOLDER = Prepared(
+TO_COMMIT = Prepared(
     lambda: locked(
-        Entry.select(Entry.entry_id).where((Entry.entry_id == blank("entry_id")) & Entry.trashed_at.is_null())
+        Upload.select(
+            Upload.upload_id,
+            Upload.account,
+            Upload.parent_id,
+            Upload.name,
+            Upload.mime_type,
+            Upload.size_bytes,
+            Upload.expected_version,
+            Account.account_id,
+            Account.email,
+            Account.root_id,
+        )
+        .join(Account, on=(Account.account_id == Upload.actor_id))
+        .where(
+            (Upload.upload_id == blank("upload_id")) & (Upload.state == "open") & (Upload.lease_until_at > blank("now"))
+        )
     )
 )
 
@@ -118,6 +134,7 @@ NEW_VERSION = Prepared(
         digest=blank("digest"),
         mime_type=blank("mime_type"),
         created_at=blank("now"),
+        made_by=blank("made_by"),
     )
 )
 ADOPT_CHUNKS = Prepared(
@@ -156,7 +173,11 @@ CHARGE = Prepared(
 )
 COMMITTED = Prepared(
     lambda: Upload.update(
-        state="committed", entry_id=blank("entry_id"), chunks_stored=blank("chunks_stored"), digest=blank("digest")
+        state="committed",
+        entry_id=blank("entry_id"),
+        chunks_stored=blank("chunks_stored"),
+        digest=blank("digest"),
+        version=blank("version"),
     ).where(Upload.upload_id == blank("upload_id"))
 )
 

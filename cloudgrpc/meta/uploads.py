@@ -12,27 +12,30 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.core import paths
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import NameTaken, QuotaExceeded, RequestIdReused, UploadEnded
-from cloudgrpc.meta import events
+from cloudgrpc.errors import Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadEnded, VersionMoved
+from cloudgrpc.meta import events, tree, versions
 from cloudgrpc.meta import upload_queries as queries
-from cloudgrpc.meta.db import locked, now, rows
-from cloudgrpc.meta.files import find_folder_id, live_child
+from cloudgrpc.meta.changes import record
+from cloudgrpc.meta.db import is_postgres, locked, now, rows
 from cloudgrpc.meta.models import Account, Upload, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from cloudgrpc.meta.tree import Limits, Person
 
 
 @dataclass(frozen=True)
 class Wish:
     """What somebody wants to upload."""
 
-    account_id: str
-    parent_id: str  # "" is the root folder
+    person: Person
+    parent_id: str  # "" is the root folder; a file's id: its next content, whatever the name
     name: str
     size_bytes: int
     mime_type: str
     request_id: str  # "" for none
+    expected_version: int | None = None  # of the file now, and at commit; 0: no file of that name; None: any
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Answer:
     file_id: str
     chunks_stored: int
     digest: str
+    version: int
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,31 @@ class _Open:
     """What commit needs to know of an upload."""
 
     upload_id: str
-    account_id: str
+    owner_id: str
     parent_id: str
     name: str
     mime_type: str
     size_bytes: int
+    expected_version: int | None
+    account_id: str  # of the one who uploads, as the two below
+    email: str
+    root_id: str
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The folder and the name, or the file, that an upload is for."""
+
+    folder_id: str  # "" when `standing` was named itself
+    standing: str | None  # the id of the file that gets another version; None: there is none of that name
+    name: str
+    owner_id: str
+
+    def check_version(self, expected: int | None) -> None:
+        """Raises: VersionMoved."""
+        version = versions.newest_number(self.standing) if expected is not None and self.standing else 0
+        if expected is not None and version != expected:
+            raise VersionMoved(name=self.name, version=version, expected=expected)
 
 
 @dataclass(frozen=True)
@@ -74,32 +98,37 @@ class Stored:
     node_ids: tuple[str, ...]
 
 
-def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int) -> Answer | None:
+def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int, limits: Limits) -> Answer | None:
     """Reserve quota and open the upload; the answer instead, when its request_id was answered before.
 
     An open upload with the same request_id is the same one whose connection broke: this one takes its place.
-    Raises: Missing (the folder), NameTaken (by a folder), QuotaExceeded, RequestIdReused.
+    Raises: Missing (the folder), ReadOnlyShare, NameTaken (by a folder), TooDeep, PathTooLong, VersionMoved,
+    QuotaExceeded, RequestIdReused.
     """
-    parent_id = find_folder_id(wish.account_id, wish.parent_id)
+    person = wish.person
+    tree.lock([tree.reach(person, wish.parent_id, "Folder").owner_id])
     if wish.request_id:
-        earlier = _earlier(wish, parent_id)
+        earlier = _earlier(wish)
         if earlier is not None:
             return earlier
-    standing = live_child(parent_id, wish.name)
-    if standing is not None and standing.kind == "folder":
-        raise NameTaken(name=wish.name)
-    _reserve(wish)
+    target = _find_target(person, wish.parent_id, wish.name)
+    if target.standing is None:
+        tree.check_place(tree.reach_folder(person, target.folder_id), wish.name, limits)
+    target.check_version(wish.expected_version)
+    _reserve(target.owner_id, wish)
     moment = now()
     queries.OPEN.run(
         upload_id=upload_id,
-        account_id=wish.account_id,
-        parent_id=parent_id,
-        name=wish.name,
+        owner_id=target.owner_id,
+        actor_id=person.account_id,
+        parent_id=wish.parent_id or person.root_id,
+        name=target.name,
         mime_type=wish.mime_type,
         size_bytes=wish.size_bytes,
         request_id=wish.request_id or None,
         lease_until_at=moment + lease_us,
         created_at=moment,
+        expected_version=wish.expected_version,
     )
     _plan(upload_id, planned)
     return None
@@ -114,38 +143,46 @@ def receive(upload_id: str, stored: Sequence[Stored], planned: Sequence[Planned]
     _plan(upload_id, planned)
 
 
-def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int) -> Answer:
+def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int, keep: int) -> Answer:
     """Make the upload the file's newest version. `stored`: the chunks whose receipts are not written down yet: every
-    transaction waits for the disk, and most files are one chunk. `quorum`: receipts each chunk must have.
+    transaction waits for the disk, and most files are one chunk. `quorum`: receipts each chunk must have. `keep`:
+    versions that are kept of a file, this one included.
 
-    Raises: UploadEnded (its lease ran out, it was replaced, or its folder went), NameTaken (a folder came there).
+    Raises: UploadEnded (its lease ran out, it was replaced, or its folder went), ReadOnlyShare, NameTaken (a folder
+    came there), VersionMoved.
     """
+    _lock_drive(upload_id)
     moment = now()
     row = queries.TO_COMMIT.one(upload_id=upload_id, now=moment)
     if row is None:
         raise UploadEnded
     upload = _Open(*row)
     _write_receipts(upload_id, stored)
-    # Taken in turn per folder, so that two first uploads of one name become a file with two versions.
-    if queries.LIVE_FOLDER.one(entry_id=upload.parent_id) is None:
-        raise UploadEnded
+    try:
+        target = _find_target(upload, upload.parent_id, upload.name)
+    except Missing as error:
+        raise UploadEnded from error
+    target.check_version(upload.expected_version)
     chunks = _check_whole(upload_id, upload.size_bytes, quorum)
-    entry_id, number = _add_version(upload, digest, moment)
-    queries.CHARGE.run(account_id=upload.account_id, size_bytes=upload.size_bytes)
-    queries.COMMITTED.run(upload_id=upload_id, entry_id=entry_id, chunks_stored=chunks, digest=digest)
-    events.record(
+    entry_id, number = _add_version(upload, target, digest, moment)
+    queries.CHARGE.run(account_id=upload.owner_id, size_bytes=upload.size_bytes)
+    versions.prune(upload.owner_id, entry_id, number, keep)
+    queries.COMMITTED.run(upload_id=upload_id, entry_id=entry_id, chunks_stored=chunks, digest=digest, version=number)
+    record(
         "file.uploaded",
-        f"{upload.name} was uploaded",
-        account_id=upload.account_id,
+        f"{target.name} was uploaded",
+        upload,
+        upload.owner_id,
         file_id=entry_id,
         version=number,
         bytes=upload.size_bytes,
     )
-    return Answer(entry_id, chunks, digest)
+    return Answer(entry_id, chunks, digest, number)
 
 
 def abandon(upload_id: str) -> bool:
     """End an open upload: its reservation is free at once, its chunks become orphans. False: it was not open."""
+    _lock_drive(upload_id)
     upload = locked(Upload.select().where((Upload.upload_id == upload_id) & (Upload.state == "open"))).first()
     if upload is None:
         return False
@@ -158,7 +195,13 @@ def abandon(upload_id: str) -> bool:
     queries.ADOPT_CHUNKS.run(upload_id=upload_id, now=now(), unreferenced_at=now())
     queries.ADOPT_COPIES.run(upload_id=upload_id, now=now())
     queries.FORGET_CHUNKS.run(upload_id=upload_id)
-    events.record("upload.abandoned", f"an upload of {upload.name} was abandoned", account_id=upload.account_id)
+    actor_id = upload.actor_id if upload.actor_id != upload.account_id else ""
+    events.record(
+        "upload.abandoned",
+        f"an upload of {upload.name} was abandoned",
+        account_id=upload.account_id,
+        actor_id=actor_id,
+    )
     return True
 
 
@@ -175,23 +218,41 @@ def forget(age_us: int) -> None:
     ).execute()
 
 
-def _earlier(wish: Wish, parent_id: str) -> Answer | None:
+def _lock_drive(upload_id: str) -> None:
+    """Before the upload's own row, as everywhere: who changes a drive holds its lock first."""
+    if is_postgres():
+        queries.LOCK_DRIVE.one(upload_id=upload_id)
+
+
+def _find_target(person: Person, parent_id: str, name: str) -> _Target:
+    """Raises: Missing, ReadOnlyShare, NameTaken (by a folder)."""
+    reached = tree.reach(person, parent_id, "Folder").check_writable()
+    if not reached.is_folder:
+        return _Target("", reached.entry_id, reached.name, reached.owner_id)
+    standing = tree.live_child(reached.entry_id, name)
+    if standing is not None and standing.kind == "folder":
+        raise NameTaken(name=name)
+    return _Target(reached.entry_id, standing.entry_id if standing else None, name, reached.owner_id)
+
+
+def _earlier(wish: Wish) -> Answer | None:
     """What the first try with this request_id came to; an unfinished one is abandoned."""
-    row = queries.EARLIER.one(account_id=wish.account_id, request_id=wish.request_id)
+    row = queries.EARLIER.one(actor_id=wish.person.account_id, request_id=wish.request_id)
     if row is None:
         return None
-    upload_id, state, name, size_bytes, its_parent_id, entry_id, chunks_stored, digest = row
-    if (name, size_bytes, its_parent_id) != (wish.name, wish.size_bytes, parent_id):
+    upload_id, state, name, size_bytes, its_parent_id, entry_id, chunks_stored, digest, version = row
+    parent_id = wish.parent_id or wish.person.root_id
+    if (size_bytes, its_parent_id) != (wish.size_bytes, parent_id) or name != wish.name:
         raise RequestIdReused
     if state == "committed":
-        return Answer(entry_id, chunks_stored, digest)
+        return Answer(entry_id, chunks_stored, digest, version)
     abandon(upload_id)
     return None
 
 
-def _reserve(wish: Wish) -> None:
-    if not queries.RESERVE.run(account_id=wish.account_id, size_bytes=wish.size_bytes):
-        account = Account.get_by_id(wish.account_id)
+def _reserve(owner_id: str, wish: Wish) -> None:
+    if not queries.RESERVE.run(account_id=owner_id, size_bytes=wish.size_bytes):
+        account = Account.get_by_id(owner_id)
         left = max(0, account.quota_bytes - account.used_bytes - account.reserved_bytes)
         raise QuotaExceeded(
             name=wish.name,
@@ -225,25 +286,22 @@ def _check_whole(upload_id: str, size_bytes: int, quorum: int) -> int:
     return int(count)
 
 
-def _add_version(upload: _Open, digest: str, moment: int) -> tuple[str, int]:
+def _add_version(upload: _Open, target: _Target, digest: str, moment: int) -> tuple[str, int]:
     """The file's id and the new version's number."""
-    standing = live_child(upload.parent_id, upload.name)
-    if standing is not None and standing.kind == "folder":
-        raise NameTaken(name=upload.name)
     version_id = new_id()
-    if standing is None:
+    if target.standing is None:
         entry_id, number = new_id(), 1
         queries.NEW_FILE.run(
             entry_id=entry_id,
-            account_id=upload.account_id,
-            parent_id=upload.parent_id,
+            account_id=upload.owner_id,
+            parent_id=target.folder_id,
             name=upload.name,
             name_key=paths.name_key(upload.name),
             version_id=version_id,
             now=moment,
         )
     else:
-        entry_id = standing.entry_id
+        entry_id = target.standing
         (number,) = queries.NEXT_NUMBER.one(entry_id=entry_id)
         queries.NEWEST.run(entry_id=entry_id, version_id=version_id, now=moment)
     queries.NEW_VERSION.run(
@@ -254,6 +312,7 @@ def _add_version(upload: _Open, digest: str, moment: int) -> tuple[str, int]:
         digest=digest,
         mime_type=upload.mime_type,
         now=moment,
+        made_by=upload.email,
     )
     queries.ADOPT_CHUNKS.run(upload_id=upload.upload_id, now=moment, unreferenced_at=None)
     queries.ADOPT_COPIES.run(upload_id=upload.upload_id, now=moment)

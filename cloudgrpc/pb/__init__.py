@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: 38b6685eb1edb1b31f3f4fb2deede9d5d624a47468dca435d700292db1799cd7
+# sha256 of the proto: f92f6e380bdce75dd5b65169f1343cf9b1c2e25e690f8cfec3c1f67bf6a7832d

@@ -842,6 +842,7 @@ class ListFilesRequest(_message.Message):
     INCLUDE_DELETED_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NAME_PREFIX_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     folder_id: _builtins.str
     include_deleted: _builtins.bool
@@ -849,6 +850,8 @@ class ListFilesRequest(_message.Message):
     """0: everything, or RESOURCE_EXHAUSTED when that does not fit 4 MiB; at most 10,000"""
     page_token: _builtins.str
     """next_page_token of the page before"""
+    name_prefix: _builtins.str
+    """only entries whose name begins so, compared as names are; "" for all"""
     def __init__(
         self,
         *,
@@ -857,10 +860,11 @@ class ListFilesRequest(_message.Message):
         include_deleted: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        name_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder_id", b"folder_id", "include_deleted", b"include_deleted", "page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder_id", b"folder_id", "include_deleted", b"include_deleted", "name_prefix", b"name_prefix", "page_size", b"page_size", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

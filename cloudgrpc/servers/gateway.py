@@ -119,7 +119,7 @@ def build(config: Config, database: db.Database, secret: str, cluster_id: str, m
         accounts=accounts,
         care=care,
         audit=Audit(database),
-        files=Files(database),
+        files=Files(database, config.drive),
         uploads=Uploads(database, the_nodes, budget, config.drive),
         downloads=Downloads(database, the_nodes, budget, config.drive.silence_s),
         nodes=the_nodes,

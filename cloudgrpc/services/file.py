@@ -58,20 +58,21 @@ class FileService(FileServiceServicer):
             file_id=answer.file_id,
             chunks_stored=answer.chunks_stored,
             checksum=answer.digest,
+            version=answer.version,
         )
 
     async def DownloadFile(  # type: ignore[override]  # it writes itself, to notice a reader that takes nothing
         self, request: pb.DownloadFileRequest, context: Context
     ) -> None:
         caller = await self._accounts.caller(request.session_token)
-        file = await self._downloads.open(caller.account_id, _file_id(request.file_id))
+        file = await self._downloads.open(caller, _file_id(request.file_id))
         await context.write(pb.DownloadFileResponse(file_info=_info(file)).SerializeToString())
         await self._downloads.send(file, lambda piece: context.write(pack_data(piece)))
 
     async def ListFiles(self, request: pb.ListFilesRequest, _context: Context) -> pb.ListFilesResponse:
         caller = await self._accounts.caller(request.session_token)
         page, token = await self._files.list(
-            caller.account_id,
+            caller,
             _folder_id(request.folder_id),
             request.page_size,
             request.page_token,
@@ -87,30 +88,37 @@ class FileService(FileServiceServicer):
 
     async def GetFileMetadata(self, request: pb.FileMetadataRequest, _context: Context) -> pb.FileMetadataResponse:
         caller = await self._accounts.caller(request.session_token)
-        file = await self._files.find(caller.account_id, _file_id(request.file_id))
+        file = await self._files.find(caller, _file_id(request.file_id))
         return pb.FileMetadataResponse(
             success=True, file=_file_entry(file), chunk_count=file.chunk_count, checksum=file.digest
         )
 
     async def CreateFolder(self, request: pb.CreateFolderRequest, _context: Context) -> pb.CreateFolderResponse:
         caller = await self._accounts.caller(request.session_token)
-        folder = await self._files.make_folder(
-            caller.account_id, _folder_id(request.parent_folder_id), request.folder_name
-        )
+        folder = await self._files.make_folder(caller, _folder_id(request.parent_folder_id), request.folder_name)
         return pb.CreateFolderResponse(success=True, message=f"{folder.name} was made.", folder_id=folder.folder_id)
 
     async def DeleteFile(self, request: pb.DeleteFileRequest, _context: Context) -> pb.DeleteFileResponse:
         caller = await self._accounts.caller(request.session_token)
-        await self._files.delete(caller.account_id, _file_id(request.file_id), permanent=request.permanent)
+        await self._files.delete(caller, _file_id(request.file_id), permanent=request.permanent)
         where = "Deleted for good." if request.permanent else "Moved to the trash."
         return pb.DeleteFileResponse(success=True, message=where)
 
     async def ResolvePath(self, request: pb.ResolvePathRequest, _context: Context) -> pb.ResolvePathResponse:
         caller = await self._accounts.caller(request.session_token)
-        found = await self._files.resolve(caller.account_id, request.path)
-        if isinstance(found, File):
-            return pb.ResolvePathResponse(success=True, file=_file_entry(found))
-        return pb.ResolvePathResponse(success=True, folder=_folder_entry(found))
+        found = await self._files.resolve(caller, _folder_id(request.folder_id), request.path)
+        response = pb.ResolvePathResponse(
+            success=True,
+            path=found.reached.path,
+            owner_email=found.reached.owner_email,
+            permission=found.reached.permission,
+            share_token=found.reached.share_id,
+        )
+        if isinstance(found.entry, File):
+            response.file.CopyFrom(_file_entry(found.entry))
+        else:
+            response.folder.CopyFrom(_folder_entry(found.entry))
+        return response
 
 
 class _Messages:
@@ -198,12 +206,13 @@ def _wish(caller: Caller, metadata: pb.FileMetadata) -> Wish:
     if len(metadata.mime_type.encode()) > MIME_BYTES or not metadata.mime_type.isprintable():
         raise InvalidField(field="mime_type", reason=f"must be at most {MIME_BYTES} printable bytes")
     return Wish(
-        account_id=caller.account_id,
+        person=caller,
         parent_id=_folder_id(metadata.parent_folder_id),
         name=metadata.filename,
         size_bytes=metadata.file_size,
         mime_type=metadata.mime_type or DEFAULT_MIME,
         request_id=metadata.request_id,
+        expected_version=metadata.expected_version if metadata.HasField("expected_version") else None,
     )
 
 
@@ -220,6 +229,8 @@ def _info(file: File) -> pb.FileInfo:
         mime_type=file.mime_type,
         total_chunks=file.chunk_count,
         checksum=file.digest,
+        version=file.version,
+        length=file.size_bytes,
     )
 
 
@@ -231,7 +242,11 @@ def _file_entry(file: File) -> pb.FileEntry:
         mime_type=file.mime_type,
         created_at=rfc3339(file.created_at),
         modified_at=rfc3339(file.modified_at),
+        is_shared=file.is_shared,
         is_deleted=file.is_trashed,
+        version=file.version,
+        checksum=file.digest,
+        parent_folder_id=file.parent_id,
     )
 
 
@@ -242,4 +257,7 @@ def _folder_entry(folder: Folder) -> pb.FolderEntry:
         created_at=rfc3339(folder.created_at),
         file_count=folder.file_count,
         is_deleted=folder.is_trashed,
+        modified_at=rfc3339(folder.modified_at),
+        is_shared=folder.is_shared,
+        parent_folder_id=folder.parent_id,
     )

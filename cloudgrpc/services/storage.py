@@ -23,21 +23,25 @@ class StorageService(StorageServiceServicer):
 
     async def GetStorageInfo(self, request: pb.StorageInfoRequest, _context: Context) -> pb.StorageInfoResponse:
         caller = await self._accounts.caller(request.session_token)
-        usage = await self._files.usage(caller.account_id)
+        room = await self._files.room(caller)
         return pb.StorageInfoResponse(
             success=True,
-            allocated_bytes=usage.allocated_bytes,
-            used_bytes=usage.used_bytes,
-            available_bytes=max(0, usage.allocated_bytes - usage.used_bytes),
-            usage_percentage=100 * usage.used_bytes / max(1, usage.allocated_bytes),
+            allocated_bytes=room.allocated_bytes,
+            used_bytes=room.used_bytes,
+            available_bytes=max(0, room.allocated_bytes - room.used_bytes),
+            usage_percentage=100 * room.used_bytes / max(1, room.allocated_bytes),
         )
 
     async def GetStorageUsage(self, request: pb.StorageUsageRequest, _context: Context) -> pb.StorageUsageResponse:
         caller = await self._accounts.caller(request.session_token)
-        usage = await self._files.usage(caller.account_id)
+        usage = await self._files.usage(caller)
         return pb.StorageUsageResponse(
             success=True,
             usage_by_type=usage.by_type,
             total_files=usage.total_files,
             total_folders=usage.total_folders,
+            live_bytes=usage.live_bytes,
+            trash_bytes=usage.trash_bytes,
+            version_bytes=usage.version_bytes,
+            reserved_bytes=usage.reserved_bytes,
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from cloudgrpc import config
 from cloudgrpc.core.introductions import Introduction
 from cloudgrpc.core.peers import Visitor
-from cloudgrpc.meta import accounts, copies, files, nodes, orphans, uploads
+from cloudgrpc.meta import accounts, changes, copies, nodes, orphans, sweeping, tree, uploads
 from cloudgrpc.meta import db as meta_db
 from cloudgrpc.meta.accounts import Caller, NewSession, Promise
 from cloudgrpc.meta.db import now
@@ -33,6 +33,8 @@ SECOND = 1_000_000
 HOUR = 3600 * SECOND
 GB = 1 << 30
 MIME = "text/plain"
+LIMITS = tree.Limits(max_depth=100, max_path_bytes=4096)
+KEEP = 10  # versions of a file
 NOT_IDS = ["f" * 32, "nonsense", "a\0b", "'; --", "é" * 5000]
 NUMBERS = itertools.count(1)
 
@@ -134,8 +136,8 @@ class Meta:
         """A chunk of the upload stored on nodes; returns its id."""
         return self.run(_send, upload_id, position, length, tuple(on))
 
-    def commit(self, upload_id: str, quorum: int = 1) -> Answer:
-        return self.run(uploads.commit, upload_id, [], "blake3:00", quorum)
+    def commit(self, upload_id: str, quorum: int = 1, keep: int = KEEP) -> Answer:
+        return self.run(uploads.commit, upload_id, [], "blake3:00", quorum, keep)
 
     def put(self, person: Caller, name: str, *lengths: int, on: Iterable[str] = ("pool",), parent_id: str = "") -> str:
         """A file of chunks of these lengths on these nodes; returns its id."""
@@ -144,9 +146,14 @@ class Meta:
             upload_id = _begin(wish_for(person, name, sum(lengths), parent_id=parent_id))
             for position, length in enumerate(lengths):
                 _send(upload_id, position, length, tuple(on))
-            return uploads.commit(upload_id, [], "blake3:00", 1).file_id
+            return uploads.commit(upload_id, [], "blake3:00", 1, KEEP).file_id
 
         return self.run(work)
+
+    def sweep(self) -> None:
+        """What was deleted for good goes, to its end."""
+        while self.run(sweeping.sweep, 1000):
+            pass
 
     def chunks_of(self, file_id: str) -> list[str]:
         """Of all its versions."""
@@ -157,7 +164,8 @@ class Meta:
         """A chunk that no file needs any more; returns its id."""
         file_id = self.put(person, f"gone{next(NUMBERS)}", 1, on=on)
         (chunk_id,) = self.chunks_of(file_id)
-        self.run(files.purge, person.account_id, file_id)
+        self.run(changes.purge, person, file_id)
+        self.sweep()
         return chunk_id
 
     def lose(self, chunk_id: str, node_id: str) -> None:
@@ -181,7 +189,7 @@ class Meta:
 def wish_for(
     person: Caller, name: str, size: int, *, parent_id: str = "", request_id: str = "", mime_type: str = MIME
 ) -> Wish:
-    return Wish(person.account_id, parent_id, name, size, mime_type, request_id)
+    return Wish(person, parent_id, name, size, mime_type, request_id)
 
 
 def plan(upload_id: str, planned: Planned) -> None:
@@ -226,7 +234,7 @@ def _prove(email: str, peer: str) -> str:
 
 def _begin(wish: Wish) -> str:
     upload_id = new_id()
-    assert uploads.begin(upload_id, wish, [], HOUR) is None
+    assert uploads.begin(upload_id, wish, [], HOUR, LIMITS) is None
     return upload_id
 
 
@@ -249,10 +257,7 @@ def _once_all_are_there(work: Callable[[], Any], start: threading.Barrier | None
 
 
 def _count(account_id: str) -> tuple[int, int]:
-    versions = Version.select().where(Version.entry.in_(_entries(account_id)))
+    """What was deleted for good does not count, though its rows may still be there."""
+    kept = (Entry.account == account_id) & Entry.parent.is_null() & Entry.purged_at.is_null()
     open_uploads = Upload.select().where((Upload.account == account_id) & (Upload.state == "open"))
-    return sum(one.size_bytes for one in versions), sum(one.size_bytes for one in open_uploads)
-
-
-def _entries(account_id: str) -> Any:
-    return Entry.select(Entry.entry_id).where(Entry.account == account_id)
+    return tree.bytes_below(kept), sum(one.size_bytes for one in open_uploads)

@@ -17,7 +17,7 @@ from cloudgrpc.errors import (
     TooManyTries,
     UploadEnded,
 )
-from cloudgrpc.meta import accounts, closing, exports, files, paces, sessions, uploads
+from cloudgrpc.meta import accounts, changes, closing, exports, paces, sessions, uploads
 from cloudgrpc.meta.models import Account, Entry, OtpChallenge, Pace, Session, Upload, new_id
 from contract.meta_fixture import HOUR, Meta, session, visitor
 
@@ -154,7 +154,7 @@ def test_closing_ends_the_other_sessions_and_can_be_taken_back(database: Meta, a
 def test_an_account_goes_when_its_time_is_over_and_takes_nothing_of_others(database: Meta, alice: Caller) -> None:
     bob = database.enroll()
     its = database.chunks_of(database.put(alice, "film", 10, 10))
-    folder = database.run(files.make_folder, alice.account_id, "", "folder").folder_id
+    folder = database.run(changes.make_folder, alice, "", "folder").folder_id
     its += database.chunks_of(database.put(alice, "deep", 10, parent_id=folder))
     bobs = database.chunks_of(database.put(bob, "film", 10))
     open_upload = database.begin(alice, "coming", 10)
@@ -197,7 +197,7 @@ def test_an_export_holds_all_of_mine_and_nothing_of_others(database: Meta, alice
     for name in ("one", "one", "two"):
         database.put(alice, name, 10)
     database.put(bob, "bobs", 10)
-    database.run(files.make_folder, alice.account_id, "", "folder")
+    database.run(changes.make_folder, alice, "", "folder")
 
     def everything(page: object) -> list[dict[str, object]]:
         found: list[dict[str, object]] = []

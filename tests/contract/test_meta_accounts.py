@@ -105,9 +105,9 @@ def test_a_proof_by_its_token_enrolls_once(database: Meta) -> None:
 
 def test_a_new_account_has_its_bytes_an_empty_root_folder_and_a_session(database: Meta) -> None:
     caller = enroll(database, database.prove(EMAIL))
-    usage = database.read(files.usage, caller.account_id)
+    usage = database.read(files.usage, caller)
     assert (usage.allocated_bytes, usage.used_bytes, usage.total_files, usage.total_folders) == (GB, 0, 0, 0)
-    assert database.run(files.find_folder_id, caller.account_id, "") == caller.root_id
+    assert database.run(files.find_folder_id, caller, "") == caller.root_id
     assert database.run(Session.select().count) == 1
     assert database.events("account.enrolled") == 1
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudgrpc.errors import InvalidField, Missing, NameTaken
-from cloudgrpc.meta import files, orphans
+from cloudgrpc.meta import changes, files, orphans
 from cloudgrpc.meta.files import File, Folder
 from cloudgrpc.meta.models import Entry, Version
 from contract.meta_fixture import HOUR, NOT_IDS, Meta
@@ -29,11 +29,11 @@ def alice(database: Meta) -> Caller:
 
 
 def make_folder(database: Meta, person: Caller, name: str, parent_id: str = "") -> str:
-    return database.run(files.make_folder, person.account_id, parent_id, name).folder_id
+    return database.run(changes.make_folder, person, parent_id, name).folder_id
 
 
 def whole(database: Meta, person: Caller, folder_id: str = "", *, with_trash: bool = False) -> Page:
-    return database.read(files.page, person.account_id, folder_id, with_trash=with_trash, after=None, limit=1000)
+    return database.read(files.page, person, folder_id, with_trash=with_trash, after=None, limit=1000)
 
 
 def trashed() -> list[str]:
@@ -60,7 +60,7 @@ def test_the_pages_of_any_size_put_together_are_the_whole_list(
             continue
         entry_id = database.put(person, name) if kind == "file" else make_folder(database, person, name)
         if is_trashed:
-            database.run(files.trash, person.account_id, entry_id)
+            database.run(changes.trash, person, entry_id)
         else:
             standing[name] = entry_id
         if with_trash or not is_trashed:
@@ -69,7 +69,7 @@ def test_the_pages_of_any_size_put_together_are_the_whole_list(
     listed: list[tuple[str, Any]] = []
     after, pages = None, 0
     while pages == 0 or after is not None:
-        page = database.read(files.page, person.account_id, "", with_trash=with_trash, after=after, limit=page_size)
+        page = database.read(files.page, person, "", with_trash=with_trash, after=after, limit=page_size)
         assert len(page.folders) + len(page.files) <= page_size
         listed += [("folder", folder) for folder in page.folders] + [("file", file) for file in page.files]
         after, pages = page.last, pages + 1
@@ -91,11 +91,11 @@ def test_entries_of_one_name_are_each_listed_once_when_a_page_ends_among_them(
     made = set()
     for _ in range(5):
         made.add(database.put(alice, "same") if kind == "file" else make_folder(database, alice, "same"))
-        database.run(files.trash, alice.account_id, max(made - set(database.run(trashed))))
+        database.run(changes.trash, alice, max(made - set(database.run(trashed))))
     listed: list[str] = []
     after = None
     for _ in range(3):
-        page = database.read(files.page, alice.account_id, "", with_trash=True, after=after, limit=2)
+        page = database.read(files.page, alice, "", with_trash=True, after=after, limit=2)
         listed += [file.file_id for file in page.files] + [folder.folder_id for folder in page.folders]
         after = page.last
     assert after is None
@@ -104,9 +104,9 @@ def test_entries_of_one_name_are_each_listed_once_when_a_page_ends_among_them(
 
 def test_a_list_whose_next_page_begins_at_a_deleted_name_goes_on_behind_it(database: Meta, alice: Caller) -> None:
     ids = [database.put(alice, f"file{n}") for n in range(4)]
-    page = database.read(files.page, alice.account_id, "", with_trash=False, after=None, limit=2)
-    database.run(files.purge, alice.account_id, ids[1])
-    rest = database.read(files.page, alice.account_id, "", with_trash=False, after=page.last, limit=2)
+    page = database.read(files.page, alice, "", with_trash=False, after=None, limit=2)
+    database.run(changes.purge, alice, ids[1])
+    rest = database.read(files.page, alice, "", with_trash=False, after=page.last, limit=2)
     assert [file.file_id for file in rest.files] == ids[2:]
     assert rest.last is None
 
@@ -115,9 +115,9 @@ def test_a_folder_says_how_many_live_files_it_holds(database: Meta, alice: Calle
     folder = make_folder(database, alice, "folder")
     make_folder(database, alice, "inner", folder)
     ids = [database.put(alice, f"file{n}", parent_id=folder) for n in range(3)]
-    database.run(files.trash, alice.account_id, ids[0])
+    database.run(changes.trash, alice, ids[0])
     assert [(one.name, one.file_count) for one in whole(database, alice).folders] == [("folder", 2)]
-    found = database.read(files.resolve, alice.account_id, ["folder"])
+    found = database.read(files.resolve, alice, ["folder"])
     assert isinstance(found, Folder)
     assert found.file_count == 2
 
@@ -129,10 +129,10 @@ def test_a_path_leads_through_folders_to_what_stands_there(database: Meta, alice
     outer = make_folder(database, alice, "outer")
     inner = make_folder(database, alice, "inne\u0301r", outer)
     file_id = database.put(alice, "file", 1, parent_id=inner)
-    found = database.read(files.resolve, alice.account_id, ["outer", "inn\u00e9r", "file"])
+    found = database.read(files.resolve, alice, ["outer", "inn\u00e9r", "file"])
     assert isinstance(found, File)
     assert found.file_id == file_id
-    root = database.read(files.resolve, alice.account_id, [])
+    root = database.read(files.resolve, alice, [])
     assert isinstance(root, Folder)
     assert root.folder_id == alice.root_id
 
@@ -142,11 +142,11 @@ def test_a_path_to_nothing_is_missing_by_as_much_as_was_walked(database: Meta, a
     make_folder(database, alice, "outer")
     database.put(alice, "file", 1)
     with pytest.raises(Missing, match=f"^/{'/'.join(path)} does not exist"):
-        database.read(files.resolve, alice.account_id, path)
+        database.read(files.resolve, alice, path)
 
 
 def test_pieces_can_be_read_from_any_position_on(database: Meta, alice: Caller) -> None:
-    file = database.read(files.find_file, alice.account_id, database.put(alice, "file", *[10] * 7))
+    file = database.read(files.find_file, alice, database.put(alice, "file", *[10] * 7))
     for after in range(-1, 7):
         for limit in (1, 3, 10):
             pieces = database.read(files.pieces, file.version_id, after, limit)
@@ -167,10 +167,10 @@ def test_what_is_not_yours_does_not_exist(database: Meta, alice: Caller, foreign
     entry_id = his.get(foreign, foreign)
     found = database.digest()
     for look in (
-        functools.partial(files.find_file, alice.account_id, entry_id),
-        functools.partial(files.find_file, alice.account_id, entry_id, with_trash=True),
-        functools.partial(files.trash, alice.account_id, entry_id),
-        functools.partial(files.purge, alice.account_id, entry_id),
+        functools.partial(files.find_file, alice, entry_id),
+        functools.partial(files.find_file, alice, entry_id, with_trash=True),
+        functools.partial(changes.trash, alice, entry_id),
+        functools.partial(changes.purge, alice, entry_id),
     ):
         with pytest.raises(Missing):
             database.run(look)
@@ -189,14 +189,14 @@ def test_a_file_is_no_folder_and_a_folder_no_file(database: Meta, alice: Caller)
     with pytest.raises(Missing):
         make_folder(database, alice, "inside", file_id)
     with pytest.raises(Missing):
-        database.read(files.find_file, alice.account_id, folder_id)
+        database.read(files.find_file, alice, folder_id)
 
 
 # Folders
 
 
 def test_of_folders_made_at_once_under_one_name_exactly_one_comes(database: Meta, alice: Caller) -> None:
-    answers = database.race([functools.partial(files.make_folder, alice.account_id, "", "new")] * 6)
+    answers = database.race([functools.partial(changes.make_folder, alice, "", "new")] * 6)
     assert sum(isinstance(answer, Folder) for answer in answers) == 1
     assert sum(isinstance(answer, NameTaken) for answer in answers) == 5
 
@@ -207,7 +207,7 @@ def test_a_folder_cannot_take_the_name_of_a_file_or_a_folder_but_of_a_trashed_on
     file_id = database.put(alice, "name", 1)
     with pytest.raises(NameTaken):
         make_folder(database, alice, "name")
-    database.run(files.trash, alice.account_id, file_id)
+    database.run(changes.trash, alice, file_id)
     folder_id = make_folder(database, alice, "name")
     with pytest.raises(NameTaken):
         make_folder(database, alice, "name")
@@ -215,18 +215,18 @@ def test_a_folder_cannot_take_the_name_of_a_file_or_a_folder_but_of_a_trashed_on
 
 
 def test_the_root_folder_stays(database: Meta, alice: Caller) -> None:
-    for way in (files.trash, files.purge):
+    for way in (changes.trash, changes.purge):
         with pytest.raises(InvalidField):
             database.run(way, alice.account_id, alice.root_id)
 
 
-@pytest.mark.parametrize("way", [files.trash, files.purge])
+@pytest.mark.parametrize("way", [changes.trash, changes.purge])
 def test_nothing_live_is_left_in_a_folder_that_was_deleted_meanwhile(database: Meta, alice: Caller, way: Any) -> None:
     for attempt in range(4):
         folder = make_folder(database, alice, f"folder{attempt}")
         inner = make_folder(database, alice, "inner", folder)
-        made = [functools.partial(files.make_folder, alice.account_id, inner, f"new{n}") for n in range(4)]
-        deleted, *answers = database.race([functools.partial(way, alice.account_id, folder), *made])
+        made = [functools.partial(changes.make_folder, alice, inner, f"new{n}") for n in range(4)]
+        deleted, *answers = database.race([functools.partial(way, alice, folder), *made])
         assert deleted is None
         assert all(isinstance(answer, Folder | Missing) for answer in answers)
         live = database.run(lambda: list(Entry.select().where(Entry.trashed_at.is_null())))
@@ -238,35 +238,35 @@ def test_nothing_live_is_left_in_a_folder_that_was_deleted_meanwhile(database: M
 
 def test_a_trashed_file_is_hidden_but_kept_and_still_charged(database: Meta, alice: Caller) -> None:
     file_id = database.put(alice, "file", 10)
-    database.run(files.trash, alice.account_id, file_id)
+    database.run(changes.trash, alice, file_id)
     with pytest.raises(Missing):
-        database.read(files.find_file, alice.account_id, file_id)
+        database.read(files.find_file, alice, file_id)
     assert whole(database, alice).files == []
     assert [file.is_trashed for file in whole(database, alice, with_trash=True).files] == [True]
-    assert database.read(files.find_file, alice.account_id, file_id, with_trash=True).is_trashed
+    assert database.read(files.find_file, alice, file_id, with_trash=True).is_trashed
     assert database.used(alice.account_id) == (10, 0)
     (chunk_id,) = database.chunks_of(file_id)
     assert database.unreferenced_at(chunk_id) is None
-    usage = database.read(files.usage, alice.account_id)
+    usage = database.read(files.usage, alice)
     assert (usage.used_bytes, usage.total_files, usage.by_type) == (10, 0, {"text/plain": 10})
 
 
 def test_a_second_delete_is_missing(database: Meta, alice: Caller) -> None:
     file_id = database.put(alice, "file", 10)
-    database.run(files.trash, alice.account_id, file_id)
+    database.run(changes.trash, alice, file_id)
     with pytest.raises(Missing):
-        database.run(files.trash, alice.account_id, file_id)
-    database.run(files.purge, alice.account_id, file_id)
-    for way in (files.trash, files.purge):
+        database.run(changes.trash, alice, file_id)
+    database.run(changes.purge, alice, file_id)
+    for way in (changes.trash, changes.purge):
         with pytest.raises(Missing):
             database.run(way, alice.account_id, file_id)
     assert [database.events(kind) for kind in ("entry.trashed", "entry.purged")] == [1, 1]
 
 
-@pytest.mark.parametrize("way", [files.trash, files.purge])
+@pytest.mark.parametrize("way", [changes.trash, changes.purge])
 def test_of_deletes_at_once_exactly_one_happens(database: Meta, alice: Caller, way: Any) -> None:
     file_id = database.put(alice, "file", 10)
-    answers = database.race([functools.partial(way, alice.account_id, file_id)] * 6)
+    answers = database.race([functools.partial(way, alice, file_id)] * 6)
     assert answers.count(None) == 1
     assert sum(isinstance(answer, Missing) for answer in answers) == 5
 
@@ -276,7 +276,7 @@ def test_a_purge_frees_every_versions_bytes_at_once_and_starts_the_chunks_grace(
     database.put(alice, "file", 5)
     other = database.put(alice, "other", 7)
     chunks = database.chunks_of(file_id)
-    database.run(files.purge, alice.account_id, file_id)
+    database.run(changes.purge, alice, file_id)
     assert database.used(alice.account_id) == (7, 0)
     assert len(chunks) == 3
     assert all(database.unreferenced_at(chunk) is not None for chunk in chunks)
@@ -291,26 +291,26 @@ def test_deleting_a_folder_takes_all_it_holds_and_nothing_beside_it(database: Me
     folder, beside = make_folder(database, alice, "folder"), make_folder(database, alice, "beside")
     inner = make_folder(database, alice, "inner", folder)
     ids = [database.put(alice, "file", 10, parent_id=parent) for parent in (folder, inner, beside, "")]
-    database.run(files.trash, alice.account_id, folder)
-    shown = [database.read(files.find_file, alice.account_id, one, with_trash=True).is_trashed for one in ids]
+    database.run(changes.trash, alice, folder)
+    shown = [database.read(files.find_file, alice, one, with_trash=True).is_trashed for one in ids]
     assert shown == [True, True, False, False]
     for hidden in (folder, inner):
         with pytest.raises(Missing):
             whole(database, alice, hidden)
-    database.run(files.purge, alice.account_id, folder)
+    database.run(changes.purge, alice, folder)
     assert database.used(alice.account_id) == (20, 0) == database.counted(alice.account_id)
     for gone in ids[:2]:
         with pytest.raises(Missing):
-            database.read(files.find_file, alice.account_id, gone, with_trash=True)
+            database.read(files.find_file, alice, gone, with_trash=True)
     assert database.run(Entry.select().count) == 4  # root, beside, and two files
 
 
 def test_a_file_trashed_before_its_folder_keeps_the_time_it_was_trashed_at(database: Meta, alice: Caller) -> None:
     folder = make_folder(database, alice, "folder")
     file_id = database.put(alice, "file", 10, parent_id=folder)
-    database.run(files.trash, alice.account_id, file_id)
+    database.run(changes.trash, alice, file_id)
     before = database.run(Entry.get_by_id, file_id).trashed_at
-    database.run(files.trash, alice.account_id, folder)
+    database.run(changes.trash, alice, folder)
     assert database.run(Entry.get_by_id, file_id).trashed_at == before
     assert database.run(Entry.get_by_id, folder).trashed_at > before
 
@@ -324,7 +324,7 @@ def test_more_entries_than_fit_one_statement_are_deleted_together(
     for parent in [folder, *inner]:
         for n in range(3):
             database.put(alice, f"file{n}", 1, 1, 1, parent_id=parent)
-    database.run(files.purge, alice.account_id, folder)
+    database.run(changes.purge, alice, folder)
     assert database.used(alice.account_id) == (0, 0) == database.counted(alice.account_id)
     assert database.rows("SELECT count(*) FROM chunk WHERE unreferenced_at IS NULL") == [(0,)]
     assert database.rows("SELECT count(*) FROM chunk") == [(36,)]

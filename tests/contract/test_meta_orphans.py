@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cloudgrpc.meta import copies, files, nodes, orphans, uploads
+from cloudgrpc.meta import changes, copies, nodes, orphans, uploads
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Chunk, Copy, Stray, new_id
 from cloudgrpc.meta.orphans import Findings
@@ -382,7 +382,7 @@ def test_a_stray_of_a_chunk_that_no_file_needs_any_more_needs_no_keeper(database
     stray(database, "node1", chunk_id)
     age_strays(database)
     assert not doom(database, chunk_id)
-    database.run(files.purge, alice.account_id, file_id)
+    database.run(changes.purge, alice, file_id)
     assert doom(database, chunk_id)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc import config
-from cloudgrpc.meta import accounts, copies, files, orphans, schema, uploads
+from cloudgrpc.meta import accounts, changes, copies, files, orphans, schema, uploads
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import DATABASE, new_id
 from cloudgrpc.meta.uploads import Planned, Stored
@@ -87,13 +87,13 @@ def test_no_statement_of_a_file_a_chunk_or_a_round_reads_a_whole_table(sqlite: M
         partial(copies.holders, [chunk_id]),
         partial(uploads.begin, upload_id, wish, [planned], HOUR),
         partial(uploads.receive, upload_id, [stored], [], HOUR),
-        partial(uploads.commit, upload_id, [], "d", 1),
+        partial(uploads.commit, upload_id, [], "d", 1, KEEP),
         partial(uploads.abandon, sqlite.begin(alice, "c", 1)),
         partial(uploads.expired, 10),
         partial(uploads.forget, HOUR),
-        partial(files.make_folder, who, "", "folder"),
-        partial(files.trash, who, file_id),
-        partial(files.purge, who, file_id),
+        partial(changes.make_folder, who, "", "folder"),
+        partial(changes.trash, who, file_id),
+        partial(changes.purge, who, file_id),
         partial(copies.doubts, 10),
         partial(copies.drop_needless_bad, 2, 10),
         partial(copies.add_good, chunk_id, "pool"),

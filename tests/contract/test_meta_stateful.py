@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from peewee import fn
 
 from cloudgrpc.errors import QuotaExceeded, UploadEnded
-from cloudgrpc.meta import copies, files, orphans, uploads
+from cloudgrpc.meta import changes, copies, files, orphans, uploads
 from cloudgrpc.meta.db import rows
 from cloudgrpc.meta.models import Chunk, Copy, Extent, UploadChunk
 from contract.meta_fixture import HOUR, Meta
@@ -50,7 +50,7 @@ class Drive(RuleBasedStateMachine):
     def teardown(self) -> None:
         # What the next drive finds is its own; its nodes are the same.
         for file_id in list(self.versions):
-            self.database.run(files.purge, self.person.account_id, file_id)
+            self.database.run(changes.purge, self.person, file_id)
         for upload_id in self.reserved:
             self.database.run(uploads.abandon, upload_id)
 
@@ -110,13 +110,13 @@ class Drive(RuleBasedStateMachine):
     @rule(file_id=file_ids)
     def trash(self, file_id: str) -> None:
         if file_id in self.live.values():
-            self.database.run(files.trash, self.person.account_id, file_id)
+            self.database.run(changes.trash, self.person, file_id)
             self.live = {name: one for name, one in self.live.items() if one != file_id}
 
     @rule(file_id=consumes(file_ids))
     def purge(self, file_id: str) -> None:
         if file_id in self.versions:
-            self.database.run(files.purge, self.person.account_id, file_id)
+            self.database.run(changes.purge, self.person, file_id)
             self.live = {name: one for name, one in self.live.items() if one != file_id}
             del self.versions[file_id]
 
@@ -151,7 +151,7 @@ class Drive(RuleBasedStateMachine):
         assert self.database.used(self.person.account_id) == (used, reserved)
         assert self.database.counted(self.person.account_id) == (used, reserved)
         assert self.free >= 0
-        page = self.database.read(files.page, self.person.account_id, "", with_trash=False, after=None, limit=100)
+        page = self.database.read(files.page, self.person, "", with_trash=False, after=None, limit=100)
         assert {file.name: (file.file_id, file.size_bytes) for file in page.files} == {
             name: (file_id, self.versions[file_id][-1]) for name, file_id in self.live.items()
         }

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudgrpc.errors import Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadEnded
-from cloudgrpc.meta import copies, files, nodes, uploads
+from cloudgrpc.meta import changes, copies, files, nodes, uploads
 from cloudgrpc.meta.models import Account, Entry, Receipt, Upload, UploadChunk, Version, new_id
 from cloudgrpc.meta.uploads import Answer, Planned, Stored
 from contract.meta_fixture import HOUR, NOT_IDS, Meta, plan, wish_for
@@ -54,7 +54,7 @@ def test_an_upload_becomes_a_file_with_its_chunks_in_order(database: Meta, alice
     answer = database.commit(upload_id)
     assert (answer.chunks_stored, answer.digest) == (2, "blake3:00")
     assert database.used(alice.account_id) == (30, 0)
-    file = database.read(files.find_file, alice.account_id, answer.file_id)
+    file = database.read(files.find_file, alice, answer.file_id)
     assert (file.name, file.size_bytes, file.chunk_count) == ("a.txt", 30, 2)
     pieces = database.read(files.pieces, file.version_id, -1, 10)
     assert [(piece.position, piece.chunk_id, piece.length) for piece in pieces] == [(0, first, 20), (1, later, 10)]
@@ -70,7 +70,7 @@ def test_an_upload_becomes_a_file_with_its_chunks_in_order(database: Meta, alice
 
 def test_an_empty_file_is_a_file(database: Meta, alice: Caller) -> None:
     file_id = database.put(alice, "empty")
-    file = database.read(files.find_file, alice.account_id, file_id)
+    file = database.read(files.find_file, alice, file_id)
     assert (file.size_bytes, file.chunk_count) == (0, 0)
     assert database.read(files.pieces, file.version_id, -1, 10) == []
     assert database.used(alice.account_id) == (0, 0)
@@ -165,7 +165,7 @@ def test_of_a_commit_and_an_abandon_at_once_exactly_one_happens(database: Meta, 
         upload_id = database.begin(alice, f"file{attempt}", 10)
         chunk_id = database.send(upload_id, 0, 10)
         works = [
-            functools.partial(uploads.commit, upload_id, [], "d", 1),
+            functools.partial(uploads.commit, upload_id, [], "d", 1, KEEP),
             functools.partial(uploads.abandon, upload_id),
         ]
         committed, abandoned = database.race(works)
@@ -219,8 +219,8 @@ def test_a_commit_without_every_byte_on_its_quorum_is_refused(
 
 
 def test_a_commit_into_a_folder_that_was_deleted_meanwhile_is_refused(database: Meta, alice: Caller) -> None:
-    for way in (files.trash, files.purge):
-        folder = database.run(files.make_folder, alice.account_id, "", "folder").folder_id
+    for way in (changes.trash, changes.purge):
+        folder = database.run(changes.make_folder, alice, "", "folder").folder_id
         upload_id = database.begin(alice, "a", 10, parent_id=folder)
         database.send(upload_id, 0, 10)
         database.run(way, alice.account_id, folder)
@@ -305,7 +305,7 @@ def test_a_retry_gets_its_answer_also_when_the_quota_is_used_up_or_the_file_was_
     database.send(upload_id, 0, 1000)
     answer = database.commit(upload_id)
     assert database.run(begin(alice, "a", 1000, request_id="r")) == answer
-    database.run(files.trash, alice.account_id, answer.file_id)
+    database.run(changes.trash, alice, answer.file_id)
     assert database.run(begin(alice, "a", 1000, request_id="r")) == answer
 
 
@@ -334,7 +334,7 @@ def test_retries_that_come_at_once_leave_one_upload(database: Meta, alice: Calle
 def test_a_request_id_is_not_taken_for_another_upload(
     database: Meta, alice: Caller, other: tuple[str, int, str]
 ) -> None:
-    folder = database.run(files.make_folder, alice.account_id, "", "folder").folder_id
+    folder = database.run(changes.make_folder, alice, "", "folder").folder_id
     name, size, where = other
     reuse = begin(alice, name, size, request_id="r", parent_id=folder if where == "folder" else "")
     upload_id = database.begin(alice, "a", 100, request_id="r")
@@ -362,9 +362,9 @@ def test_a_request_id_is_of_one_person(database: Meta, alice: Caller) -> None:
 
 def test_an_upload_to_a_name_that_exists_adds_a_version(database: Meta, alice: Caller) -> None:
     file_id = database.put(alice, "a", 10)
-    old = database.read(files.find_file, alice.account_id, file_id)
+    old = database.read(files.find_file, alice, file_id)
     assert database.put(alice, "a", 20) == file_id
-    new = database.read(files.find_file, alice.account_id, file_id)
+    new = database.read(files.find_file, alice, file_id)
     assert (new.size_bytes, new.created_at) == (20, old.created_at)
     assert new.modified_at > old.modified_at
     numbers = database.run(lambda: [one.number for one in Version.select().order_by(Version.number)])
@@ -378,7 +378,7 @@ def test_first_uploads_of_one_name_that_end_at_once_make_one_file(database: Meta
     for _ in range(5):
         upload_id = database.begin(alice, "same", 10)
         database.send(upload_id, 0, 10)
-        works.append(functools.partial(uploads.commit, upload_id, [], "d", 1))
+        works.append(functools.partial(uploads.commit, upload_id, [], "d", 1, KEEP))
     answers = database.race(works)
     assert len({answer.file_id for answer in answers}) == 1
     assert sorted(database.run(lambda: [one.number for one in Version.select()])) == [1, 2, 3, 4, 5]
@@ -388,13 +388,13 @@ def test_first_uploads_of_one_name_that_end_at_once_make_one_file(database: Meta
 def test_names_are_compared_in_composed_form_and_kept_as_given(database: Meta, alice: Caller) -> None:
     file_id = database.put(alice, "cafe\u0301", 1)
     assert database.put(alice, "caf\u00e9", 1) == file_id
-    assert database.read(files.find_file, alice.account_id, file_id).name == "cafe\u0301"
+    assert database.read(files.find_file, alice, file_id).name == "cafe\u0301"
     with pytest.raises(NameTaken):
-        database.run(files.make_folder, alice.account_id, "", "caf\u00e9")
+        database.run(changes.make_folder, alice, "", "caf\u00e9")
 
 
 def test_a_file_cannot_take_the_name_of_a_folder(database: Meta, alice: Caller) -> None:
-    database.run(files.make_folder, alice.account_id, "", "photos")
+    database.run(changes.make_folder, alice, "", "photos")
     with pytest.raises(NameTaken):
         database.begin(alice, "photos", 1)
     assert database.used(alice.account_id) == (0, 0)
@@ -403,7 +403,7 @@ def test_a_file_cannot_take_the_name_of_a_folder(database: Meta, alice: Caller) 
 def test_a_folder_that_took_the_name_meanwhile_is_not_replaced(database: Meta, alice: Caller) -> None:
     upload_id = database.begin(alice, "photos", 1)
     database.send(upload_id, 0, 1)
-    database.run(files.make_folder, alice.account_id, "", "photos")
+    database.run(changes.make_folder, alice, "", "photos")
     with pytest.raises(NameTaken):
         database.commit(upload_id)
 
@@ -412,7 +412,7 @@ def test_after_the_file_was_trashed_the_name_is_a_new_files(database: Meta, alic
     upload_id = database.begin(alice, "a", 10)
     database.send(upload_id, 0, 10)
     trashed = database.put(alice, "a", 10)
-    database.run(files.trash, alice.account_id, trashed)
+    database.run(changes.trash, alice, trashed)
     assert database.commit(upload_id).file_id != trashed
 
 
@@ -429,7 +429,7 @@ def test_nobody_uploads_to_an_account_that_is_not(database: Meta, alice: Caller)
 
 def test_the_folder_of_somebody_else_or_a_file_is_no_folder(database: Meta, alice: Caller) -> None:
     bob = database.enroll()
-    folder = database.run(files.make_folder, bob.account_id, "", "his").folder_id
+    folder = database.run(changes.make_folder, bob, "", "his").folder_id
     for parent_id in (folder, bob.root_id, database.put(alice, "file", 1)):
         with pytest.raises(Missing):
             database.begin(alice, "a", 1, parent_id=parent_id)
@@ -446,7 +446,7 @@ def test_many_uploads_into_one_folder_at_once_never_lock_each_other_out(
     for n in range(8):
         upload_id = database.begin(alice, f"file{n}", 10)
         database.send(upload_id, 0, 10, on=["node1", "pool"])
-        works += [functools.partial(uploads.commit, upload_id, [], "d", 1), begin(alice, f"next{n}", 1)]
+        works += [functools.partial(uploads.commit, upload_id, [], "d", 1, KEEP), begin(alice, f"next{n}", 1)]
     before = deadlocks()
     answers = database.race(works)
     assert all(answer is None or isinstance(answer, Answer) for answer in answers)
@@ -478,7 +478,7 @@ def test_a_heartbeat_does_not_wait_for_an_upload_to_its_node(database: Meta, ali
     asyncio.run(beat_meanwhile())
 
 
-@pytest.mark.parametrize("way", [files.trash, files.purge])
+@pytest.mark.parametrize("way", [changes.trash, changes.purge])
 def test_an_upload_that_ends_while_its_file_is_deleted_leaves_one_of_both_orders(
     database: Meta, alice: Caller, way: Any
 ) -> None:
@@ -486,8 +486,8 @@ def test_an_upload_that_ends_while_its_file_is_deleted_leaves_one_of_both_orders
         file_id = database.put(alice, f"file{attempt}", 10)
         upload_id = database.begin(alice, f"file{attempt}", 10)
         database.send(upload_id, 0, 10)
-        delete = functools.partial(way, alice.account_id, file_id)
-        committed, deleted = database.race([functools.partial(uploads.commit, upload_id, [], "d", 1), delete])
+        delete = functools.partial(way, alice, file_id)
+        committed, deleted = database.race([functools.partial(uploads.commit, upload_id, [], "d", 1, KEEP), delete])
         assert isinstance(committed, Answer)
         assert deleted is None
         live = database.run(lambda: [one.entry_id for one in Entry.select().where(Entry.trashed_at.is_null())])
@@ -498,7 +498,7 @@ def test_an_upload_that_ends_while_its_file_is_deleted_leaves_one_of_both_orders
 
 def test_an_account_is_never_left_with_less_than_nothing(database: Meta, alice: Caller) -> None:
     file_ids = [database.put(alice, f"file{n}", 100) for n in range(5)]
-    deletes = [functools.partial(files.purge, alice.account_id, file_id) for file_id in file_ids * 2]
+    deletes = [functools.partial(changes.purge, alice, file_id) for file_id in file_ids * 2]
     answers = database.race(deletes)
     assert sum(isinstance(answer, Missing) for answer in answers) == 5
     account = database.run(Account.get_by_id, alice.account_id)

@@ -1,0 +1,60 @@
+"""What others share with me, by owner, each thing under a name of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from cloudgrpc.core.paths import name_key
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator
+
+    from cloudgrpc.clients.session import Session
+
+PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Share:
+    name: str  # as it stands in paths
+    entry: pb.SharedFileEntry
+
+
+Shares = dict[str, dict[str, Share]]  # by the owner's e-mail, then by name key
+
+
+def shared_with_me(session: Session) -> Shares:
+    return by_owner(_entries(session))
+
+
+def by_owner(entries: Iterable[pb.SharedFileEntry]) -> Shares:
+    """Two things of one name become `a.jpg` and `a (2).jpg`, in the order they were shared."""
+    found: Shares = {}
+    for entry in sorted(entries, key=lambda entry: (entry.shared_at, entry.share_token)):
+        shares = found.setdefault(entry.shared_by_email, {})
+        name = _free_name(entry, shares)
+        shares[name_key(name)] = Share(name, entry)
+    return found
+
+
+def _free_name(entry: pb.SharedFileEntry, taken: Container[str]) -> str:
+    path = PurePosixPath(entry.filename)
+    stem, suffix = (path.name, "") if entry.is_folder else (path.stem, path.suffix)
+    name, number = entry.filename, 1
+    while name_key(name) in taken:
+        number += 1
+        name = f"{stem} ({number}){suffix}"
+    return name
+
+
+def _entries(session: Session) -> Iterator[pb.SharedFileEntry]:
+    request = pb.GetSharedFilesRequest(session_token=session.token, page_size=PAGE)
+    while True:
+        page = session.call(session.gateway.files.GetSharedFiles, request)
+        yield from page.shared_files
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

@@ -1,0 +1,162 @@
+"""What lies in a person's trash: showing it, bringing it back, deleting it for good."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from cloudgrpc.clients import at_terminal, render
+from cloudgrpc.clients.attempts import Attempts
+from cloudgrpc.clients.removal import agreed_to_delete
+from cloudgrpc.clients.session import TREE_TIMEOUT_S
+from cloudgrpc.core.paths import name_key
+from cloudgrpc.core.units import size_words
+from cloudgrpc.errors import NotInTrash, SeveralInTrash
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cloudgrpc.clients.places import Places
+    from cloudgrpc.clients.session import Session
+
+SHOWN_ID = 8  # enough to tell the things in a person's trash apart
+SOME_OF_ID = re.compile(r"[0-9a-fA-F]{4,32}")
+
+
+class Trash:
+    def __init__(self, session: Session, places: Places) -> None:
+        self._session = session
+        self._history = session.gateway.history
+        self._places = places
+
+    def print(self) -> None:
+        entries = list(self.entries())
+        if not entries:
+            print("The trash is empty.")
+            return
+        columns = ["ID", "Size", "Deleted", "Goes", "Was"]
+        render.print_table(columns, [_row(entry) for entry in entries], right=["Size"])
+        at_terminal.hint(
+            f"Together {size_words(self._bytes())}. Bring something back with: restore NAME_OR_ID;"
+            " delete all of it for good with: trash empty"
+        )
+
+    def print_json(self) -> None:
+        render.print_json_list(facts(entry) for entry in self.entries())
+
+    def empty(self, is_sure: bool) -> None:
+        if not is_sure and at_terminal.can_ask():
+            number = sum(1 for _ in self.entries())
+            if number and not at_terminal.agreed(f"Delete {_things(number)} ({size_words(self._bytes())}) for good?"):
+                print("Nothing was deleted.")
+                return
+        request = pb.EmptyTrashRequest(session_token=self._session.token)
+        emptied = self._session.call(self._history.EmptyTrash, request, TREE_TIMEOUT_S)
+        if emptied.entries:
+            print(f"Deleted {_things(emptied.entries)} for good; {size_words(emptied.bytes)} are free again.")
+        else:
+            print("The trash is empty.")
+
+    def remove(self, words: Sequence[str], is_sure: bool) -> None:
+        """Delete some of it for good. Raises: as `Attempts.finish`."""
+        attempts = Attempts()
+        found = self.named(words, attempts)
+        if not is_sure and not agreed_to_delete([words_of(entry) for entry in found]):
+            print("Nothing was deleted.")
+            return
+        for entry in found:
+            with attempts.one():
+                request = pb.DeleteFileRequest(
+                    session_token=self._session.token, file_id=entry.file_id, permanent=True
+                )
+                self._session.call(self._session.gateway.files.DeleteFile, request, TREE_TIMEOUT_S)
+                print(f"Deleted {words_of(entry)} for good.")
+        attempts.finish("deleted")
+
+    def named(self, words: Sequence[str], attempts: Attempts) -> list[pb.TrashEntry]:
+        """What the words name, each thing once; a word that names nothing is a failed attempt."""
+        entries = list(self.entries())
+        found: dict[str, pb.TrashEntry] = {}
+        for word in words:
+            with attempts.naming():
+                entry = self._named(word, entries)
+                if entry is not None:
+                    found[entry.file_id] = entry
+        return list(found.values())
+
+    def entries(self) -> Iterator[pb.TrashEntry]:
+        """The newest first."""
+        request = pb.ListTrashRequest(session_token=self._session.token)
+        while True:
+            page = self._session.call(self._history.ListTrash, request)
+            yield from page.entries
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def _named(self, word: str, entries: Sequence[pb.TrashEntry]) -> pb.TrashEntry | None:
+        """None: the person at the terminal chose none of several. Raises: NotInTrash, SeveralInTrash."""
+        found = self._matching(word, entries)
+        if not found:
+            raise NotInTrash(name=word)
+        if len(found) == 1:
+            return found[0]
+        if not at_terminal.can_ask():
+            raise SeveralInTrash(count=len(found), name=word, which="; ".join(map(_told, found)))
+        choices = [*map(_told, found), "none of them"]
+        choice = at_terminal.chosen(f"{len(found)} things in the trash are called {word}; the newest first:", choices)
+        return found[choice] if choice is not None and choice < len(found) else None
+
+    def _matching(self, word: str, entries: Sequence[pb.TrashEntry]) -> list[pb.TrashEntry]:
+        """By the path where it was; by its name; by its ID, or how that begins."""
+        if "/" in word:
+            path = name_key(str(self._places.address(word)))
+            return [entry for entry in entries if name_key(entry.path) == path]
+        found = [entry for entry in entries if name_key(entry.name) == name_key(word)]
+        if found or not SOME_OF_ID.fullmatch(word):
+            return found
+        return [entry for entry in entries if entry.file_id.startswith(word.lower())]
+
+    def _bytes(self) -> int:
+        request = pb.StorageUsageRequest(session_token=self._session.token)
+        return self._session.call(self._session.gateway.storage.GetStorageUsage, request).trash_bytes
+
+
+def facts(entry: pb.TrashEntry) -> dict[str, object]:
+    """`trash --json` is a list of these, the newest first.
+
+    id, name; kind: "file" or "folder"; path: where it was; size: bytes of a file's newest content, null for a folder;
+    deleted_at; ends_at: when it goes for good.
+    """
+    return {
+        "id": entry.file_id,
+        "name": entry.name,
+        "kind": "folder" if entry.is_folder else "file",
+        "path": entry.path,
+        "size": None if entry.is_folder else entry.file_size,
+        "deleted_at": entry.deleted_at,
+        "ends_at": entry.ends_at or None,
+    }
+
+
+def words_of(entry: pb.TrashEntry) -> str:
+    return render.path_words(entry.path, entry.is_folder)
+
+
+def _row(entry: pb.TrashEntry) -> tuple[str, str, str, str, str]:
+    size = "" if entry.is_folder else size_words(entry.file_size)
+    goes = render.when(entry.ends_at)[: len("2026-12-31")]
+    return _short_id(entry), size, render.when(entry.deleted_at), goes, words_of(entry)
+
+
+def _told(entry: pb.TrashEntry) -> str:
+    return f"{_short_id(entry)}  {words_of(entry)}, deleted {render.when(entry.deleted_at)}"
+
+
+def _short_id(entry: pb.TrashEntry) -> str:
+    return render.shown(entry.file_id[:SHOWN_ID])
+
+
+def _things(number: int) -> str:
+    return "1 file or folder" if number == 1 else f"{number:,} files and folders"

@@ -1,0 +1,164 @@
+"""Changing the tree: making folders, moving, deleting. Each is one transaction that holds the drive's lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cloudgrpc.core import paths
+from cloudgrpc.errors import FolderCycle, FolderNotEmpty, Missing, NameTaken, OtherDrive, VersionMoved
+from cloudgrpc.meta import events, tree
+from cloudgrpc.meta.db import now
+from cloudgrpc.meta.files import Folder
+from cloudgrpc.meta.models import Account, Entry, Version, new_id
+
+if TYPE_CHECKING:
+    from cloudgrpc.meta.tree import Limits, Person, Reached
+
+
+@dataclass(frozen=True)
+class Move:
+    """Where something is to go, and under which name ("" keeps it)."""
+
+    folder_id: str | None  # None: the folder it is in; "" is the root folder
+    name: str = ""
+    expected_version: int | None = None
+
+
+def make_folder(person: Person, parent_id: str, name: str, limits: Limits) -> Folder:
+    """Raises: Missing (the parent), ReadOnlyShare, NameTaken, TooDeep, PathTooLong."""
+    parent = reach_to_change(person, parent_id, "Folder").check_writable()
+    if not parent.is_folder:
+        raise Missing(what=f"Folder {parent_id}")
+    tree.check_free(parent, name)
+    tree.check_place(parent, name, limits)
+    moment = now()
+    entry = Entry.create(
+        entry_id=new_id(),
+        account=parent.owner_id,
+        parent=parent.entry_id,
+        kind="folder",
+        name=name,
+        name_key=paths.name_key(name),
+        created_at=moment,
+        modified_at=moment,
+    )
+    record("folder.made", f"folder {name} was made", person, parent.owner_id, folder_id=entry.entry_id)
+    return Folder(entry.entry_id, parent.entry_id, name, moment, moment)
+
+
+def move(person: Person, entry_id: str, to: Move, limits: Limits) -> str:
+    """Move or rename a file or folder; returns its new path as the person sees it.
+
+    Raises: Missing, InvalidField for the root folder, ReadOnlyShare, OwnerOnly (the very thing that was shared),
+    OtherDrive, NameTaken, FolderCycle, VersionMoved, TooDeep, PathTooLong.
+    """
+    moved = reach_to_change(person, entry_id).check_movable("file_id")
+    if to.folder_id is None:
+        target = tree.reach_folder(person, moved.parent_id or "")
+    else:
+        target = tree.reach_folder(person, to.folder_id).check_writable()
+    if target.owner_id != moved.owner_id:
+        raise OtherDrive(name=moved.name)
+    check_version(moved, to.expected_version)
+    name = to.name or moved.name
+    if moved.is_folder and tree.is_within(moved.entry_id, target.entry_id):
+        raise FolderCycle(name=moved.name)
+    standing = tree.live_child(target.entry_id, name)
+    if standing is not None and standing.entry_id != moved.entry_id:
+        raise NameTaken(name=name)
+    height, longest = tree.extent_below(moved.entry_id) if moved.is_folder else (0, 0)
+    tree.check_place(target, name, limits, height, longest)
+    Entry.update(parent=target.entry_id, name=name, name_key=paths.name_key(name), modified_at=_stamp(moved)).where(
+        Entry.entry_id == moved.entry_id
+    ).execute()
+    path = f"{target.path.rstrip('/')}/{name}"
+    to_path = f"{target.owner_path.rstrip('/')}/{name}"
+    record("entry.moved", f"{moved.owner_path} was moved to {to_path}", person, moved.owner_id, entry_id=moved.entry_id)
+    return path
+
+
+def trash(person: Person, entry_id: str, expected_version: int | None = None, *, only_empty: bool = False) -> None:
+    """Move a file, or a folder with all it holds, to its owner's trash.
+
+    Raises: Missing, also for what is in the trash already; InvalidField for the root folder; ReadOnlyShare, OwnerOnly,
+    VersionMoved; FolderNotEmpty, when it should be.
+    """
+    entry = reach_to_change(person, entry_id).check_movable("file_id")
+    check_version(entry, expected_version)
+    if only_empty:
+        _check_empty(entry)
+    folder = tree.reach_folder(person, entry.parent_id or "")
+    Entry.update(parent=None, trashed_at=now(), trashed_from_id=entry.parent_id, trashed_path=folder.owner_path).where(
+        Entry.entry_id == entry.entry_id
+    ).execute()
+    record(
+        "entry.trashed", f"{entry.owner_path} was moved to the trash", person, entry.owner_id, entry_id=entry.entry_id
+    )
+
+
+def purge(person: Person, entry_id: str, expected_version: int | None = None, *, only_empty: bool = False) -> int:
+    """Delete a file, or a folder with all it holds, for good, live or in the trash; returns the bytes that are free.
+
+    Quota is free at once; the rows go little by little (see `sweeping`), and the chunks age towards collection.
+    Raises: as `trash`; OwnerOnly for whatever is somebody else's.
+    """
+    tree.lock([person.account_id])
+    if tree.trashed_top(person, entry_id) is None:
+        name = _purgeable(person, entry_id, expected_version, only_empty=only_empty).path
+    else:
+        name = Entry.get_by_id(entry_id).name
+    size = take_out(person.account_id, Entry.entry_id == entry_id)
+    record("entry.purged", f"{name} was deleted for good", person, person.account_id, entry_id=entry_id, bytes=size)
+    return size
+
+
+def take_out(account_id: str, tops: object) -> int:
+    """Purge entries with all they hold; returns the bytes that are free. `tops`: a condition on Entry, of one account
+    whose lock is held."""
+    size = tree.bytes_below(tops)
+    Entry.update(parent=None, trashed_at=None, trashed_from_id=None, purged_at=now()).where(tops).execute()
+    Account.update(used_bytes=Account.used_bytes - size).where(Account.account_id == account_id).execute()
+    return size
+
+
+def reach_to_change(person: Person, entry_id: str, what: str = "File") -> Reached:
+    """A live entry, looked at again once its drive is locked. Raises: Missing."""
+    owner_id = tree.reach(person, entry_id, what).owner_id
+    tree.lock([owner_id])
+    return tree.reach(person, entry_id, what)
+
+
+def check_version(entry: Reached, expected: int | None) -> None:
+    """Raises: VersionMoved when a file is at another version than expected (None: any)."""
+    if expected is None or entry.is_folder:
+        return
+    version = Version.get_by_id(entry.version_id).number
+    if version != expected:
+        raise VersionMoved(name=entry.name, version=version, expected=expected)
+
+
+def record(kind: str, message: str, person: Person, owner_id: str, **details: Any) -> None:
+    """An event of the owner's drive; when somebody else did it, who that was."""
+    actor_id = person.account_id if person.account_id != owner_id else ""
+    if actor_id:
+        details["by"] = person.email
+    events.record(kind, message, account_id=owner_id, actor_id=actor_id, **details)
+
+
+def _purgeable(person: Person, entry_id: str, expected_version: int | None, *, only_empty: bool) -> Reached:
+    entry = tree.reach(person, entry_id).check_own().check_movable("file_id")
+    check_version(entry, expected_version)
+    if only_empty:
+        _check_empty(entry)
+    return entry
+
+
+def _check_empty(entry: Reached) -> None:
+    if entry.is_folder and Entry.get_or_none(Entry.parent == entry.entry_id) is not None:
+        raise FolderNotEmpty(name=entry.name)
+
+
+def _stamp(moved: Reached) -> int:
+    """A file's time is that of its content, which does not change by moving."""
+    return now() if moved.is_folder else moved.modified_at
