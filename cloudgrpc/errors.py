@@ -94,6 +94,12 @@ class UploadSizeWrong(BadInput):
     hint = "Upload the file again; do not change it meanwhile."
 
 
+class PartSizeWrong(BadInput):
+    code = "part_size_wrong"
+    words = "The chunks that were announced have {announced} bytes, but {received} came."
+    hint = "What came as whole chunks is kept: ask how far the upload is, and go on from there."
+
+
 class RequestIdReused(BadInput):
     code = "request_id_reused"
     words = "request_id was already used for another upload."
@@ -383,6 +389,12 @@ class UploadEnded(Conflict):
     hint = "Upload the file again."
 
 
+class UploadBusy(Conflict):
+    code = "upload_busy"
+    words = "This upload was being sent and finished at once; nothing was lost."
+    hint = "Finish it again, once all of it is sent."
+
+
 class TooSlow(CloudError):
     status = Status.DEADLINE_EXCEEDED
     exit_code = Exit.TOO_SLOW
@@ -590,8 +602,18 @@ class FileChanged(CloudError):
     code = "file_changed"
     status = Status.FAILED_PRECONDITION
     exit_code = Exit.NOT_NOW
-    words = "{path} changed its size while it was being read; nothing was kept."
+    words = "{path} was changed while it was being read; nothing was kept."
     hint = "Upload it again when nothing writes to it."
+
+
+class TransferStopped(CloudError):
+    """Ctrl-C in the middle of what can go on later."""
+
+    code = "transfer_stopped"
+    status = Status.ABORTED
+    exit_code = Exit.INTERRUPTED
+    words = "Interrupted; {kept}."
+    hint = "Go on with: cloudgrpc shell {command}"
 
 
 class ChildFailed(CloudError):

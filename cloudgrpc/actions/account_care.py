@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.meta.accounts import Caller
     from cloudgrpc.meta.db import Database
+    from cloudgrpc.meta.exports import Row, Section
     from cloudgrpc.meta.sessions import Standing
 
 log = logging.getLogger(__name__)
@@ -52,14 +53,22 @@ class AccountCare:
     async def export(self, caller: Caller) -> AsyncIterator[str]:
         """Pieces of one JSON document: everything that is kept about the caller, but for the files' content."""
         yield json.dumps(await self._db.read(exports.person, caller.account_id), ensure_ascii=False)[:-1]
-        for name, page in (("entries", exports.entries), ("versions", exports.versions), ("events", exports.events)):
+        for name, page in exports.SECTIONS.items():
             yield f', "{name}": ['
-            after, separator = "", ""
-            while rows := await self._db.read(page, caller.account_id, after, ROWS_AT_ONCE):
+            separator = ""
+            async for rows in self._parts(page, caller):
                 yield separator + ", ".join(json.dumps(row, ensure_ascii=False) for row in rows)
-                after, separator = str(rows[-1]["id"]), ", "
+                separator = ", "
             yield "]"
         yield "}\n"
+
+    async def _parts(self, page: Section, caller: Caller) -> AsyncIterator[list[Row]]:
+        """Of one section of an export; none of them empty."""
+        rows, after = await self._db.read(page, caller, None, ROWS_AT_ONCE)
+        while rows or after is not None:
+            if rows:
+                yield rows
+            rows, after = ([], None) if after is None else await self._db.read(page, caller, after, ROWS_AT_ONCE)
 
     async def close(self, caller: Caller, proof_digest: str) -> int:
         """When the files go, in microseconds since 1970. Raises: ProofMissing."""
@@ -77,3 +86,4 @@ class AccountCare:
         for account_id in await self._db.read(closing.due, REMOVED_AT_ONCE):
             if await self._db.run(closing.remove, account_id):
                 log.info("a closed account was removed: its time was over")
+        await self._db.run(closing.forget, REMOVED_AT_ONCE)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import functools
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.expecting import ExpectingStore
 from cloudgrpc.chunks.replicated import ReplicatedStore
+from cloudgrpc.core.chunking import CHUNK_BYTES, chunk_count
 from cloudgrpc.errors import (
     ChunkCorrupt,
     ChunkMissing,
     CopiesUnreachable,
     DataLost,
+    InvalidField,
     Missing,
     NodeUnavailable,
     PeerSilent,
@@ -26,14 +29,14 @@ from cloudgrpc.rpc import PIECE_BYTES
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
-    from cloudgrpc.actions.budget import Budget, Slot
-    from cloudgrpc.actions.nodes import Nodes
+    from cloudgrpc.actions.budget import Slot
+    from cloudgrpc.actions.intake import Parts
     from cloudgrpc.errors import CloudError
-    from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.files import File, Holder, Piece
     from cloudgrpc.meta.tree import Person
 
     Write = Callable[[memoryview], Awaitable[None]]  # returns when the reader has room for more
+    Bytes = bytes | memoryview
 
 PIECES_PER_QUERY = 256  # 1 GiB of a file
 CHUNKS_AT_ONCE = 5  # of one download, where the budget has room for them
@@ -42,10 +45,33 @@ PATIENCE_S = 0.5  # with a reader, looked at twice: one that took nothing in bet
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A part of a file that is about to be sent."""
+
+    file: File
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.length
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Chunks that can be read, in order. `page(after, limit)`, a transaction: those behind a position."""
+
+    name: str  # of the file they are of
+    count: int
+    page: Callable[[int, int], list[Piece]]
+
+
+@dataclass(frozen=True)
 class _Coming:
     """A chunk being fetched, and the room it takes."""
 
-    task: asyncio.Task[bytes | memoryview]
+    piece: Piece
+    task: asyncio.Task[Bytes]
     slot: Slot
 
 
@@ -53,11 +79,20 @@ class _Coming:
 class _Place:
     """How far a reader is: the chunk, and the bytes of it that were given to the reader."""
 
-    position: int = 0
-    offset: int = 0
-    chunk: bytes | memoryview | None = None  # what is being written; none once the reader is given up as stalled
+    position: int
+    offset: int
+    end: int  # of what is wanted, from the start of the file
+    chunk: Bytes | None = None  # what is being written; none once the reader is given up as stalled
     _seen: tuple[int, int] = (-1, -1)
     _piece_bytes: int = PIECE_BYTES
+
+    @property
+    def is_at_end(self) -> bool:
+        return self.position * CHUNK_BYTES + self.offset >= self.end
+
+    def hold(self, chunk: Bytes) -> None:
+        """The chunk at this position, as far as it is wanted."""
+        self.chunk = memoryview(chunk)[: self.end - self.position * CHUNK_BYTES]
 
     def is_stalled(self) -> bool:
         """Whether the reader took nothing since this was asked before."""
@@ -74,7 +109,7 @@ class _Place:
         while self.chunk is not None and self.position == position:
             await write(self._next_piece(self.chunk))
 
-    def _next_piece(self, chunk: bytes | memoryview) -> memoryview:
+    def _next_piece(self, chunk: Bytes) -> memoryview:
         piece = memoryview(chunk)[self.offset : self.offset + self._piece_bytes]
         self.offset += len(piece)
         if self.offset == len(chunk):
@@ -83,34 +118,46 @@ class _Place:
 
 
 class Downloads:
-    def __init__(self, database: Database, nodes: Nodes, budget: Budget, silence_s: float) -> None:
-        self._db = database
-        self._nodes = nodes
-        self._budget = budget
-        self._silence_s = silence_s
+    def __init__(self, parts: Parts) -> None:
+        self._db, self._nodes, self._budget = parts.db, parts.nodes, parts.budget
+        self._silence_s = parts.silence_s
 
-    async def open(self, person: Person, file_id: str, version: int = 0) -> File:
-        """The file with the content of a version, 0 for the newest. Raises: Missing."""
-        return await self._db.read(files.find_file, person, file_id, version)
+    async def open(
+        self, person: Person, file_id: str, version: int = 0, offset: int = 0, length: int | None = None
+    ) -> Opened:
+        """A part of a version, 0 for the newest; it ends with the file when `length` is None or goes past that.
 
-    async def send(self, file: File, write: Write) -> None:
-        """Give the file's bytes to `write`, in pieces, which returns when the reader has room for more.
+        Raises: Missing, InvalidField.
+        """
+        for field, value in (("version", version), ("offset", offset), ("length", length)):
+            if value is not None and value < 0:
+                raise InvalidField(field=field, reason="must not be negative")
+        file = await self._db.read(files.find_file, person, file_id, version)
+        left = file.size_bytes - offset
+        if left < 0:
+            raise InvalidField(field="offset", reason=f"is past the end of the file, which has {file.size_bytes} bytes")
+        return Opened(file, offset, left if length is None else min(length, left))
+
+    async def send(self, opened: Opened, write: Write) -> None:
+        """Give the bytes to `write`, in pieces, which returns when the reader has room for more.
 
         A reader that takes nothing for a moment gives its share of the budget to others, and what it was to get next
         is fetched again when it takes again; so stalled readers stop nobody, and cost no memory.
         Raises: DataLost (no good copy of a chunk exists), CopiesUnreachable, Missing (purged meanwhile), PeerSilent.
         """
-        place = _Place()
-        while place.position < file.chunk_count:
-            stalled = await self._send_until_stalled(file, place, write)
+        file = opened.file
+        chunks = Chunks(file.name, chunk_count(opened.end), functools.partial(files.pieces, file.version_id))
+        place = _Place(*divmod(opened.offset, CHUNK_BYTES), end=opened.end)
+        while not place.is_at_end:
+            stalled = await self._send_until_stalled(chunks, place, write)
             if stalled is not None:
                 await self._outwait(stalled)
 
-    async def _send_until_stalled(self, file: File, place: _Place, write: Write) -> asyncio.Task[None] | None:
+    async def _send_until_stalled(self, chunks: Chunks, place: _Place, write: Write) -> asyncio.Task[None] | None:
         """The write that the reader does not take; None when everything was sent."""
-        async with contextlib.aclosing(self._chunks(file, place.position)) as chunks:
-            async for chunk in chunks:
-                place.chunk = chunk
+        async with contextlib.aclosing(self.read(chunks, place.position)) as coming:
+            async for _, chunk in coming:
+                place.hold(chunk)
                 writing = asyncio.create_task(place.write_chunk(write))
                 while not await _done_within(writing, PATIENCE_S):
                     if place.is_stalled():
@@ -123,9 +170,12 @@ class Downloads:
             writing.cancel()
             raise PeerSilent(seconds=self._silence_s)
 
-    async def _chunks(self, file: File, position: int) -> AsyncGenerator[bytes | memoryview]:
-        """The file's chunks from `position` on, in order; each is let go when the next is asked for."""
-        pieces = self._pieces(file, position)
+    async def read(self, chunks: Chunks, position: int) -> AsyncGenerator[tuple[Piece, Bytes]]:
+        """The chunks from `position` on, in order; each is let go when the next is asked for. To be closed.
+
+        Raises: DataLost, CopiesUnreachable, Missing, and what `chunks.page` does.
+        """
+        pieces = self._pieces(chunks, position)
         upcoming = await anext(pieces, None)
         coming: collections.deque[_Coming] = collections.deque()
         try:
@@ -134,9 +184,9 @@ class Downloads:
                     slot = await (self._budget.take_ahead() if coming else self._budget.take_to_send())
                     if slot is None:
                         break
-                    coming.append(_Coming(asyncio.create_task(self._fetch(file, upcoming)), slot))
+                    coming.append(_Coming(upcoming, asyncio.create_task(self._fetch(chunks.name, upcoming)), slot))
                     upcoming = await anext(pieces, None)
-                yield await coming[0].task
+                yield coming[0].piece, await coming[0].task
                 coming.popleft().slot.release()
         finally:
             for one in coming:
@@ -145,27 +195,27 @@ class Downloads:
             await asyncio.gather(*(one.task for one in coming), return_exceptions=True)
             await pieces.aclose()
 
-    async def _pieces(self, file: File, position: int) -> AsyncGenerator[Piece]:
-        while position < file.chunk_count:
-            page = await self._db.read(files.pieces, file.version_id, position - 1, PIECES_PER_QUERY)
+    async def _pieces(self, chunks: Chunks, position: int) -> AsyncGenerator[Piece]:
+        while position < chunks.count:
+            page = await self._db.read(chunks.page, position - 1, min(PIECES_PER_QUERY, chunks.count - position))
             if not page:
-                raise Missing(what=f"File {file.file_id}")
+                raise Missing(what=chunks.name)
             for piece in page:
                 yield piece
             position = page[-1].position + 1
 
-    async def _fetch(self, file: File, piece: Piece) -> bytes | memoryview:
+    async def _fetch(self, name: str, piece: Piece) -> Bytes:
         try:
             try:
                 return await self._fetch_from(piece.holders, piece)
             except (NodeUnavailable, ChunkMissing, ChunkCorrupt) as error:
                 return await self._fetch_elsewhere(piece, error)
         except NodeUnavailable as error:
-            raise CopiesUnreachable(name=file.name) from error
+            raise CopiesUnreachable(name=name) from error
         except (ChunkMissing, ChunkCorrupt) as error:
-            raise DataLost(name=file.name) from error
+            raise DataLost(name=name) from error
 
-    async def _fetch_elsewhere(self, piece: Piece, error: CloudError) -> bytes | memoryview:
+    async def _fetch_elsewhere(self, piece: Piece, error: CloudError) -> Bytes:
         """From copies made since the page with this piece was read."""
         tried = {holder.node_id for holder in piece.holders}
         held = (await self._db.read(copies.holders, [piece.chunk_id]))[piece.chunk_id]
@@ -176,7 +226,7 @@ class Downloads:
         except (ChunkMissing, ChunkCorrupt):
             raise error from None
 
-    async def _fetch_from(self, holders: Iterable[Holder], piece: Piece) -> bytes | memoryview:
+    async def _fetch_from(self, holders: Iterable[Holder], piece: Piece) -> Bytes:
         """Good copies on nodes that are well come first; a node called offline may answer yet, and a copy called bad
         may be readable again, so they come last rather than never."""
         view = await self._nodes.view()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from typing import TYPE_CHECKING
 
+from cloudgrpc.actions.page_tokens import read_token, write_token
 from cloudgrpc.core import paths
 from cloudgrpc.errors import InvalidField, ListTooLong
-from cloudgrpc.meta import changes, files
-from cloudgrpc.meta.changes import Move
+from cloudgrpc.meta import changes, copying, files
 from cloudgrpc.meta.tree import Limits
 
 if TYPE_CHECKING:
     from cloudgrpc.config import Drive
+    from cloudgrpc.meta.changes import Move, Removal
+    from cloudgrpc.meta.copying import Copied, CopyTo
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.files import File, Folder, Page, Room, Standing, Usage
     from cloudgrpc.meta.tree import Person
@@ -27,6 +27,7 @@ class Files:
     def __init__(self, database: Database, settings: Drive) -> None:
         self._db = database
         self._limits = limits_of(settings)
+        self._keep = settings.keep_versions
 
     async def make_folder(self, person: Person, parent_id: str, name: str) -> Folder:
         paths.check_name(name, "folder_name")
@@ -48,13 +49,13 @@ class Files:
             person,
             folder_id,
             with_trash=with_trash,
-            after=_read_token(page_token) if page_token else None,
+            after=read_token(page_token, str, str, str),
             limit=page_size or WHOLE_LIST_MOST,
             prefix=prefix,
         )
         if page.last and not page_size:
             raise ListTooLong
-        return page, _write_token(page.last) if page.last else ""
+        return page, write_token(*page.last) if page.last else ""
 
     async def resolve(self, person: Person, folder_id: str, path: str) -> Standing:
         return await self._db.read(files.resolve, person, folder_id, paths.split_path(path or "/"))
@@ -63,26 +64,21 @@ class Files:
         """Also a file in the trash."""
         return await self._db.read(files.find_with_trash, person, file_id)
 
-    async def move(
-        self, person: Person, entry_id: str, folder_id: str | None, name: str, expected_version: int | None
-    ) -> str:
-        """Move or rename; the new path. `folder_id`: None for the folder it is in. Raises: see `changes.move`."""
-        if name or folder_id is None:
-            paths.check_name(name, "new_name")
-        return await self._db.run(changes.move, person, entry_id, Move(folder_id, name, expected_version), self._limits)
+    async def move(self, person: Person, entry_id: str, to: Move) -> str:
+        """Move or rename; the new path. Raises: see `changes.move`."""
+        if to.name or to.folder_id is None:
+            paths.check_name(to.name, "new_name")
+        return await self._db.run(changes.move, person, entry_id, to, self._limits)
 
-    async def delete(
-        self,
-        person: Person,
-        entry_id: str,
-        *,
-        permanent: bool,
-        expected_version: int | None = None,
-        only_empty: bool = False,
-    ) -> None:
+    async def copy(self, person: Person, entry_id: str, to: CopyTo) -> Copied:
+        """Raises: see `copying.copy`."""
+        if to.name:
+            paths.check_name(to.name, "new_name")
+        return await self._db.run(copying.copy, person, entry_id, to, self._limits, self._keep)
+
+    async def delete(self, person: Person, entry_id: str, how: Removal, *, permanent: bool) -> None:
         """Raises: see `changes.trash` and `changes.purge`."""
-        work = changes.purge if permanent else changes.trash
-        await self._db.run(work, person, entry_id, expected_version, only_empty=only_empty)
+        await self._db.run(changes.purge if permanent else changes.trash, person, entry_id, how)
 
     async def room(self, person: Person) -> Room:
         return await self._db.read(files.room, person.account_id)
@@ -93,19 +89,3 @@ class Files:
 
 def limits_of(settings: Drive) -> Limits:
     return Limits(settings.max_depth, settings.max_path_bytes)
-
-
-def _write_token(last: tuple[str, str, str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(last).encode()).decode()
-
-
-def _read_token(token: str) -> tuple[str, str, str]:
-    try:
-        kind, key, entry_id = json.loads(base64.urlsafe_b64decode(token.encode()))
-        # Fails for what is no text or cannot be stored as text: JSON can spell half of a surrogate pair.
-        told = "\0".join((kind, key, entry_id)).encode()  # noqa: FLY002 - the join refuses what is no text
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidField(field="page_token", reason="is not one that a list gave") from error
-    if told.count(b"\0") != 2:
-        raise InvalidField(field="page_token", reason="is not one that a list gave")
-    return kind, key, entry_id

@@ -127,8 +127,7 @@ class Nodes:
     async def place(self, length: int) -> Placing:
         """Where a new chunk of `length` bytes may go. Raises: NodesTooFew, PoolFull; then nothing may be kept."""
         view = await self.view()
-        wanted = placement.wanted_copies(self.settings.replication_factor, len(view))
-        quorum = placement.write_quorum(self.settings.write_quorum, wanted)
+        wanted, quorum = await self.copies()
         online = [node for node in view.values() if node.is_online]
         if len(online) < quorum:
             self.forget_view()
@@ -138,6 +137,11 @@ class Nodes:
         if len(ordered) < quorum:
             raise PoolFull(candidates=len(ordered), quorum=quorum)
         return Placing([self.store(view[one.node_id]) for one in ordered], wanted, quorum)
+
+    async def copies(self) -> tuple[int, int]:
+        """How many copies of a new chunk are wanted, and how many it must have."""
+        wanted = placement.wanted_copies(self.settings.replication_factor, len(await self.view()))
+        return wanted, placement.write_quorum(self.settings.write_quorum, wanted)
 
     def note_placed(self, node_id: str, length: int) -> None:
         self._placed[node_id] = self._placed.get(node_id, 0) + length

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
+from cloudgrpc.errors import InvalidField
+
+RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+EPOCH = datetime.fromtimestamp(0, UTC)
 STEPS = ("KB", "MB", "GB", "TB", "PB")
 
 
@@ -25,6 +32,24 @@ def rfc3339(micros: int | None) -> str:
     if micros is None:
         return ""
     return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix_ms(text: str) -> int:
+    """Milliseconds since 1970 of a time of the wire. Raises: ValueError when it is none."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def micros_of(told: str, field: str) -> int:
+    """The wire's text for a moment, in any zone, as microseconds since 1970. Raises: InvalidField."""
+    try:
+        if not RFC3339.fullmatch(told):
+            raise ValueError
+        # In UTC, for some moments that can be written elsewhere lie outside of its years.
+        moment = datetime.fromisoformat(told.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidField(field=field, reason="is no moment such as 2026-12-31T18:00:00Z") from error
+    # To the millisecond, as the wire tells it.
+    return (moment - EPOCH) // timedelta(milliseconds=1) * 1000
 
 
 def day(micros: int) -> str:

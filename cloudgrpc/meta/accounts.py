@@ -200,7 +200,10 @@ def sweep() -> None:
     for session in locked(Session.select(Session, Account).join(Account).where(Session.expires_at < moment)):
         Session.delete().where(Session.digest == session.digest).execute()
         events.record(
-            "session.expired", f"a session of {session.account.email} ran out", account_id=session.account.account_id
+            "session.expired",
+            f"a session of {session.account.email} ran out",
+            account_id=session.account.account_id,
+            by="",
         )
     paces.sweep()
 

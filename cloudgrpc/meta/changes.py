@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.core import paths
 from cloudgrpc.errors import FolderCycle, FolderNotEmpty, Missing, NameTaken, OtherDrive, VersionMoved
-from cloudgrpc.meta import events, tree
+from cloudgrpc.meta import events, room, tree
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.files import Folder
-from cloudgrpc.meta.models import Account, Entry, Version, new_id
+from cloudgrpc.meta.models import Entry, Version, new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cloudgrpc.meta.tree import Limits, Person, Reached
 
 
@@ -23,6 +25,22 @@ class Move:
     folder_id: str | None  # None: the folder it is in; "" is the root folder
     name: str = ""
     expected_version: int | None = None
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What must be so for something to be deleted."""
+
+    expected_version: int | None = None  # of a file
+    is_of_folder: bool = False
+    only_empty: bool = False
+
+    @property
+    def what(self) -> str:
+        return "Folder" if self.is_of_folder else "File"
+
+
+ANY = Removal()
 
 
 def make_folder(person: Person, parent_id: str, name: str, limits: Limits) -> Folder:
@@ -60,7 +78,7 @@ def move(person: Person, entry_id: str, to: Move, limits: Limits) -> str:
         target = tree.reach_folder(person, to.folder_id).check_writable()
     if target.owner_id != moved.owner_id:
         raise OtherDrive(name=moved.name)
-    check_version(moved, to.expected_version)
+    check_version(moved.version_id, moved.name, to.expected_version)
     name = to.name or moved.name
     if moved.is_folder and tree.is_within(moved.entry_id, target.entry_id):
         raise FolderCycle(name=moved.name)
@@ -74,30 +92,40 @@ def move(person: Person, entry_id: str, to: Move, limits: Limits) -> str:
     ).execute()
     path = f"{target.path.rstrip('/')}/{name}"
     to_path = f"{target.owner_path.rstrip('/')}/{name}"
-    record("entry.moved", f"{moved.owner_path} was moved to {to_path}", person, moved.owner_id, entry_id=moved.entry_id)
+    record(
+        "entry.moved",
+        f"{moved.owner_path} was moved to {to_path}",
+        person,
+        moved.owner_id,
+        seen=f"{moved.path} was moved to {path}",
+        entry_id=moved.entry_id,
+    )
     return path
 
 
-def trash(person: Person, entry_id: str, expected_version: int | None = None, *, only_empty: bool = False) -> None:
+def trash(person: Person, entry_id: str, how: Removal = ANY) -> None:
     """Move a file, or a folder with all it holds, to its owner's trash.
 
     Raises: Missing, also for what is in the trash already; InvalidField for the root folder; ReadOnlyShare, OwnerOnly,
-    VersionMoved; FolderNotEmpty, when it should be.
+    VersionMoved, FolderNotEmpty.
     """
-    entry = reach_to_change(person, entry_id).check_movable("file_id")
-    check_version(entry, expected_version)
-    if only_empty:
-        _check_empty(entry)
+    entry = reach_to_change(person, entry_id, how.what).check_movable("file_id")
+    _check_removal(Entry.get_by_id(entry.entry_id), how)
     folder = tree.reach_folder(person, entry.parent_id or "")
     Entry.update(parent=None, trashed_at=now(), trashed_from_id=entry.parent_id, trashed_path=folder.owner_path).where(
         Entry.entry_id == entry.entry_id
     ).execute()
     record(
-        "entry.trashed", f"{entry.owner_path} was moved to the trash", person, entry.owner_id, entry_id=entry.entry_id
+        "entry.trashed",
+        f"{entry.owner_path} was moved to the trash",
+        person,
+        entry.owner_id,
+        seen=f"{entry.path} was moved to the trash",
+        entry_id=entry.entry_id,
     )
 
 
-def purge(person: Person, entry_id: str, expected_version: int | None = None, *, only_empty: bool = False) -> int:
+def purge(person: Person, entry_id: str, how: Removal = ANY) -> int:
     """Delete a file, or a folder with all it holds, for good, live or in the trash; returns the bytes that are free.
 
     Quota is free at once; the rows go little by little (see `sweeping`), and the chunks age towards collection.
@@ -105,21 +133,25 @@ def purge(person: Person, entry_id: str, expected_version: int | None = None, *,
     """
     tree.lock([person.account_id])
     if tree.trashed_top(person, entry_id) is None:
-        name = _purgeable(person, entry_id, expected_version, only_empty=only_empty).path
+        name = tree.reach(person, entry_id, how.what).check_own().check_movable("file_id").path
     else:
         name = Entry.get_by_id(entry_id).name
-    size = take_out(person.account_id, Entry.entry_id == entry_id)
+    _check_removal(Entry.get_by_id(entry_id), how)
+    (size,) = take_out(person.account_id, [entry_id]).values()
     record("entry.purged", f"{name} was deleted for good", person, person.account_id, entry_id=entry_id, bytes=size)
     return size
 
 
-def take_out(account_id: str, tops: object) -> int:
-    """Purge entries with all they hold; returns the bytes that are free. `tops`: a condition on Entry, of one account
-    whose lock is held."""
-    size = tree.bytes_below(tops)
-    Entry.update(parent=None, trashed_at=None, trashed_from_id=None, purged_at=now()).where(tops).execute()
-    Account.update(used_bytes=Account.used_bytes - size).where(Account.account_id == account_id).execute()
-    return size
+def take_out(account_id: str, entry_ids: Sequence[str]) -> dict[str, int]:
+    """Purge entries with all they hold; returns the bytes that each frees. They are of one account, whose lock is held,
+    and none holds another."""
+    sizes: dict[str, int] = {}
+    for batch in tree.batches(entry_ids):
+        tops = Entry.entry_id.in_(batch)
+        sizes |= dict.fromkeys(batch, 0) | tree.bytes_below(tops)
+        Entry.update(parent=None, trashed_at=None, trashed_from_id=None, purged_at=now()).where(tops).execute()
+    room.give_back(account_id, sum(sizes.values()))
+    return sizes
 
 
 def reach_to_change(person: Person, entry_id: str, what: str = "File") -> Reached:
@@ -129,33 +161,32 @@ def reach_to_change(person: Person, entry_id: str, what: str = "File") -> Reache
     return tree.reach(person, entry_id, what)
 
 
-def check_version(entry: Reached, expected: int | None) -> None:
-    """Raises: VersionMoved when a file is at another version than expected (None: any)."""
-    if expected is None or entry.is_folder:
+def check_version(version_id: str | None, name: str, expected: int | None) -> None:
+    """`version_id`: the newest of a file; None for a folder, which has none. `expected`: None for any.
+
+    Raises: VersionMoved.
+    """
+    if expected is None or version_id is None:
         return
-    version = Version.get_by_id(entry.version_id).number
+    version = Version.get_by_id(version_id).number
     if version != expected:
-        raise VersionMoved(name=entry.name, version=version, expected=expected)
+        raise VersionMoved(name=name, version=version, expected=expected)
 
 
-def record(kind: str, message: str, person: Person, owner_id: str, **details: Any) -> None:
-    """An event of the owner's drive; when somebody else did it, who that was."""
+def record(kind: str, message: str, person: Person, owner_id: str, *, seen: str = "", **details: Any) -> None:
+    """An event of the owner's drive; when somebody else did it, who that was. `seen`: the message for that person, when
+    it differs: what lies above a share is not theirs to know."""
     actor_id = person.account_id if person.account_id != owner_id else ""
     if actor_id:
-        details["by"] = person.email
+        details |= {"by": person.email, "seen": seen or message}
     events.record(kind, message, account_id=owner_id, actor_id=actor_id, **details)
 
 
-def _purgeable(person: Person, entry_id: str, expected_version: int | None, *, only_empty: bool) -> Reached:
-    entry = tree.reach(person, entry_id).check_own().check_movable("file_id")
-    check_version(entry, expected_version)
-    if only_empty:
-        _check_empty(entry)
-    return entry
-
-
-def _check_empty(entry: Reached) -> None:
-    if entry.is_folder and Entry.get_or_none(Entry.parent == entry.entry_id) is not None:
+def _check_removal(entry: Entry, how: Removal) -> None:
+    if how.is_of_folder and entry.kind != "folder":
+        raise Missing(what=f"{how.what} {entry.entry_id}")
+    check_version(entry.version_id, entry.name, how.expected_version)
+    if how.only_empty and Entry.get_or_none(Entry.parent == entry.entry_id) is not None:
         raise FolderNotEmpty(name=entry.name)
 
 

@@ -15,7 +15,7 @@ from cloudgrpc.core.repair import Shortage
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.files import Holder
-from cloudgrpc.meta.models import Chunk, Copy, Node, Stray
+from cloudgrpc.meta.models import Chunk, Copy, Node, Receipt, Stray
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,20 +48,22 @@ def holders(chunk_ids: Sequence[str]) -> dict[str, list[Holder]]:
 
 
 def mark_bad(chunk_id: str, node_id: str, reason: str) -> bool:
-    """A copy turned out missing or damaged; False if that was known."""
+    """A copy turned out missing or damaged; False if that was known. What an upload has there is no copy yet, and its
+    receipt is void."""
     changed = (
         Copy.update(state="bad")
         .where((Copy.chunk == chunk_id) & (Copy.node == node_id) & (Copy.state == "good"))
         .execute()
     )
-    if changed:
+    void = Receipt.delete().where((Receipt.chunk == chunk_id) & (Receipt.node_id == node_id)).execute()
+    if changed or void:
         events.record(
             "copy.bad",
             f"the copy of chunk {chunk_id} on {node_id} is bad: {reason}",
             node_id=node_id,
             chunk_id=chunk_id,
         )
-    return bool(changed)
+    return bool(changed or void)
 
 
 def add_good(chunk_id: str, node_id: str) -> bool:

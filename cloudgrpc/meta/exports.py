@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from typing import Any
 
 from cloudgrpc.core.units import rfc3339
-from cloudgrpc.meta.models import Account, Entry, Event, Session, Version
+from cloudgrpc.meta import history, sharing
+from cloudgrpc.meta.ancestry import Ancestry
+from cloudgrpc.meta.models import Account, Entry, Session, Version
+from cloudgrpc.meta.tree import Person
 
 Row = dict[str, Any]
+After = Any  # where a section goes on, as its page before said; None for its beginning
+Page = tuple[list[Row], After]  # and where the next one begins, None at the end
+Section = Callable[[Person, After, int], Page]
 
 
 def person(account_id: str) -> Row:
@@ -39,10 +45,14 @@ def person(account_id: str) -> Row:
     }
 
 
-def entries(account_id: str, after: str, limit: int) -> list[Row]:
-    """Folders and files by id, from behind `after`; the one without a parent is the root."""
-    query = Entry.select().where((Entry.account == account_id) & (Entry.entry_id > after))
-    return [
+def entries(person: Person, after: After, limit: int) -> Page:
+    """Live folders and files, and those in the trash, by id; of those without a parent, the root folder is the one that
+    lies in no trash."""
+    query = Entry.select().where((Entry.account == person.account_id) & (Entry.entry_id > (after or "")))
+    found = list(query.order_by(Entry.entry_id).limit(limit))
+    ancestry = Ancestry()
+    ancestry.learn(entry.entry_id for entry in found)
+    told = [
         {
             "id": entry.entry_id,
             "parent_id": entry.parent_id,
@@ -52,38 +62,96 @@ def entries(account_id: str, after: str, limit: int) -> list[Row]:
             "created_at": rfc3339(entry.created_at),
             "modified_at": rfc3339(entry.modified_at),
             "trashed_at": rfc3339(entry.trashed_at),
+            "trashed_from_id": entry.trashed_from_id,
+            "trashed_from": entry.trashed_path,
         }
-        for entry in query.order_by(Entry.entry_id).limit(limit)
+        for entry in found
+        if not ancestry.is_purged(entry.entry_id)
     ]
+    return told, found[-1].entry_id if found else None
 
 
-def versions(account_id: str, after: str, limit: int) -> list[Row]:
-    query = (
-        Version.select(Version, Entry).join(Entry).where((Entry.account == account_id) & (Version.version_id > after))
-    )
-    return [
+def versions(person: Person, after: After, limit: int) -> Page:
+    """By their files' ids."""
+    query = Version.select(Version, Entry).join(Entry).where(Entry.account == person.account_id)
+    if after:
+        file_id, number = after
+        # What comes first says no more than what follows it, but an index can seek to it.
+        query = query.where((Entry.entry_id >= file_id) & ((Entry.entry_id > file_id) | (Version.number > number)))
+    found = list(query.order_by(Entry.entry_id, Version.number).limit(limit))
+    ancestry = Ancestry()
+    ancestry.learn({version.entry_id for version in found})
+    told = [
         {
             "id": version.version_id,
-            "file_id": version.entry.entry_id,
+            "file_id": version.entry_id,
             "number": version.number,
             "size_bytes": version.size_bytes,
             "mime_type": version.mime_type,
             "checksum": version.digest,
             "created_at": rfc3339(version.created_at),
+            "made_by": version.made_by,
         }
-        for version in query.order_by(Version.version_id).limit(limit)
+        for version in found
+        if not ancestry.is_purged(version.entry_id)
     ]
+    return told, (found[-1].entry_id, found[-1].number) if found else None
 
 
-def events(account_id: str, after: str, limit: int) -> list[Row]:
-    query = Event.select().where((Event.account_id == account_id) & (Event.event_id > int(after or 0)))
+def shares(person: Person, after: After, limit: int) -> Page:
+    """What the person shares, the newest first."""
+    found, last = sharing.mine(person, "", after, limit)
+    return [
+        {
+            "id": share.share_id,
+            "entry_id": share.entry_id,
+            "path": share.path,
+            "email": share.email,
+            "permission": share.terms.permission,
+            "created_at": rfc3339(share.created_at),
+            "until": rfc3339(share.terms.until_at),
+        }
+        for share in found
+    ], last
+
+
+def shared_with_me(person: Person, after: After, limit: int) -> Page:
+    """What others share with the person, the newest first."""
+    found, last = sharing.with_me(person, after, limit)
+    return [
+        {
+            "id": share.share_id,
+            "entry_id": share.entry_id,
+            "name": share.name,
+            "owner": share.owner_email,
+            "permission": share.terms.permission,
+            "created_at": rfc3339(share.created_at),
+            "until": rfc3339(share.terms.until_at),
+        }
+        for share in found
+    ], last
+
+
+def events(person: Person, after: After, limit: int) -> Page:
+    """As the person may see them, the newest first."""
+    found, last = history.happenings(person, after or history.NEWEST, limit)
     return [
         {
             "id": event.event_id,
             "at": rfc3339(event.at),
             "kind": event.kind,
             "message": event.message,
-            "details": json.loads(event.details),
+            "details": event.details,
+            "by": event.by_email,
         }
-        for event in query.order_by(Event.event_id).limit(limit)
-    ]
+        for event in found
+    ], last
+
+
+SECTIONS: dict[str, Section] = {
+    "entries": entries,
+    "versions": versions,
+    "shares": shares,
+    "shared_with_me": shared_with_me,
+    "events": events,
+}

@@ -160,8 +160,10 @@ def page(
     limit: int,
     prefix: str = "",
 ) -> Page:
-    """Up to `limit` entries of a folder whose names begin with `prefix`, folders first, each kind by name. `with_trash`:
-    also what its owner deleted from it. Raises: Missing."""
+    """Up to `limit` entries of a folder whose names begin with `prefix`, folders first, each kind by name.
+
+    `with_trash`: also what was deleted from it, for its owner. Raises: Missing.
+    """
     folder = tree.reach_folder(person, folder_id)
     held = Entry.parent == folder.entry_id
     if with_trash and folder.is_own:
@@ -175,15 +177,15 @@ def page(
     found = list(query.order_by(Entry.kind.desc(), Entry.name_key, Entry.entry_id).limit(limit + 1))
     more, found = len(found) > limit, found[:limit]
     return Page(
-        *views(found),
+        *views(found, is_own=folder.is_own),
         last=(found[-1]["kind"], found[-1]["name_key"], found[-1]["entry_id"]) if more else None,
     )
 
 
-def views(found: Sequence[dict[str, Any]]) -> tuple[list[Folder], list[File]]:
-    """Rows of `listed` as folders and files."""
+def views(found: Sequence[dict[str, Any]], *, is_own: bool) -> tuple[list[Folder], list[File]]:
+    """Rows of `listed` as folders and files. `is_own`: for their owner, who alone may know that they are shared."""
     folder_ids = [row["entry_id"] for row in found if row["kind"] == "folder"]
-    counts, shared = _file_counts(folder_ids), _shared([row["entry_id"] for row in found])
+    counts, shared = _file_counts(folder_ids), _shared([row["entry_id"] for row in found]) if is_own else set()
     return (
         [_folder(row, counts, shared) for row in found if row["kind"] == "folder"],
         [_file(row, shared) for row in found if row["kind"] == "file"],

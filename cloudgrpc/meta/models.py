@@ -66,7 +66,7 @@ class Account(Table):
     quota_bytes = BigIntegerField(constraints=[Check("quota_bytes >= 0")])
     used_bytes = BigIntegerField(default=0, constraints=[Check("used_bytes >= 0")])  # logical, of every version
     reserved_bytes = BigIntegerField(default=0, constraints=[Check("reserved_bytes >= 0")])  # of open uploads
-    root_id = TextField()  # the entry that is the root folder
+    root_id = TextField()  # the entry that is the root folder; "" once the account was removed and its rows go
     created_at = BigIntegerField()
     last_login_at = BigIntegerField(null=True)
     closes_at = BigIntegerField(null=True)  # when the files of a closed account go; null: it is open
@@ -131,7 +131,7 @@ class Entry(Table):
     trashed_at = BigIntegerField(null=True)  # only of what was named when it was deleted
     trashed_from_id = TextField(null=True)  # the folder it was in; no foreign key, since that may go
     trashed_path = TextField(default="")  # that folder's path then
-    purged_at = BigIntegerField(null=True, index=True)
+    purged_at = BigIntegerField(null=True)
 
     class Meta:
         # The index of lists; uniqueness among the live is in the migration, since peewee writes no partial index here.
@@ -141,6 +141,7 @@ class Entry(Table):
 class Version(Table):
     """One content of a file. Never changed; the newest is the one its entry names."""
 
+    entry_id: str
     version_id = TextField(primary_key=True)
     entry = ForeignKeyField(Entry, on_delete="CASCADE")
     number = IntegerField()  # 1, 2, 3 … within the file
@@ -157,6 +158,7 @@ class Version(Table):
 class Share(Table):
     """Somebody else may use an entry and all below it. Its id is the token that the grantee opens it by."""
 
+    account_id: str
     share_id = TextField(primary_key=True)
     entry = ForeignKeyField(Entry, on_delete="CASCADE")
     account = ForeignKeyField(Account, on_delete="CASCADE")  # the owner's

@@ -165,7 +165,15 @@ def _reach() -> Any:
     )
 
 
+def _purged() -> Any:
+    """When the top that an entry hangs below was deleted for good."""
+    chain = _chain()
+    tops = Entry.select(Entry.purged_at).join(chain, on=(chain.c.entry_id == Entry.entry_id))
+    return tops.order_by(chain.c.step.desc()).limit(1).with_cte(chain)
+
+
 _REACH = Prepared(_reach)
+_PURGED = Prepared(_purged)
 _LOCK = Prepared(lambda: locked(Account.select(Account.account_id).where(Account.account_id == blank("account_id"))))
 _CHILD = Prepared(
     lambda: Entry.select(Entry.entry_id, Entry.kind, Entry.name, Entry.version_id).where(
@@ -297,20 +305,28 @@ def extent_below(entry_id: str) -> tuple[int, int]:
     return int(height or 0), int(longest or 0)
 
 
-def bytes_below(tops: Any) -> int:
-    """Logical bytes of every version of entries and all they hold. `tops`: a condition on Entry."""
+def bytes_below(tops: Any) -> dict[str, int]:
+    """Logical bytes of every version of entries and all they hold, by these entries' ids; those without a file in them
+    may be left out. `tops`: a condition on Entry."""
     found = below(tops)
     query = (
-        Version.select(fn.COALESCE(fn.SUM(Version.size_bytes), 0))
+        Version.select(found.c.top_id, fn.SUM(Version.size_bytes))
         .join(found, on=(Version.entry == found.c.entry_id))
+        .group_by(found.c.top_id)
         .with_cte(found)
     )
-    return int(query.scalar())
+    return {top_id: int(size) for top_id, size in rows(query)}
 
 
 def is_within(entry_id: str, folder_id: str) -> bool:
     """Whether a folder is an entry or lies anywhere below it."""
     return any(row[0] == entry_id for row in _REACH.all(entry_id=folder_id, email="", now=0))
+
+
+def is_kept(entry_id: str) -> bool:
+    """Whether there is such an entry, live or in the trash: neither it nor what holds it was deleted for good."""
+    row = _PURGED.one(entry_id=entry_id)
+    return row is not None and row[0] is None
 
 
 def names_of(entry_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -22,6 +22,8 @@ EARLIER = Prepared(
             Upload.chunks_stored,
             Upload.digest,
             Upload.version,
+            Upload.is_resumable,
+            Upload.lease_until_at,
         ).where((Upload.actor_id == blank("actor_id")) & (Upload.request_id == blank("request_id")))
     )
 )
@@ -45,11 +47,20 @@ OPEN = Prepared(
         lease_until_at=blank("lease_until_at"),
         created_at=blank("created_at"),
         expected_version=blank("expected_version"),
+        is_resumable=blank("is_resumable"),
+        fingerprint=blank("fingerprint"),
     )
 )
 PLAN = Prepared(
     lambda: UploadChunk.insert(
         chunk_id=blank("chunk_id"), upload=blank("upload_id"), position=blank("position"), length=None, checksum=""
+    )
+)
+STANDING = Prepared(
+    lambda: UploadChunk.select(UploadChunk.chunk_id).where(
+        (UploadChunk.upload == blank("upload_id"))
+        & (UploadChunk.position >= blank("first"))
+        & (UploadChunk.position <= blank("last"))
     )
 )
 RENEW = Prepared(
@@ -92,7 +103,7 @@ TO_COMMIT = Prepared(
 )
 
 
-def _receipts_of_chunk() -> Any:
+def receipts_of_chunk() -> Any:
     return Receipt.select(fn.COUNT(Receipt.node_id)).where(Receipt.chunk == UploadChunk.chunk_id)
 
 
@@ -101,7 +112,7 @@ WHOLE = Prepared(
         fn.COUNT(UploadChunk.chunk_id),
         fn.COALESCE(fn.SUM(UploadChunk.length), 0),
         fn.COALESCE(fn.MAX(UploadChunk.position), -1),
-        fn.COALESCE(fn.SUM(Case(None, [(_receipts_of_chunk() < blank("quorum"), 1)], 0)), 0),
+        fn.COALESCE(fn.SUM(Case(None, [(receipts_of_chunk() < blank("quorum"), 1)], 0)), 0),
     ).where(UploadChunk.upload == blank("upload_id"))
 )
 NEW_FILE = Prepared(
@@ -137,26 +148,30 @@ NEW_VERSION = Prepared(
         made_by=blank("made_by"),
     )
 )
-ADOPT_CHUNKS = Prepared(
-    lambda: Chunk.insert_from(
+
+
+def _adopt_chunks(which: Any) -> Any:
+    return Chunk.insert_from(
         UploadChunk.select(
             UploadChunk.chunk_id,
             fn.COALESCE(UploadChunk.length, 0),
             UploadChunk.checksum,
             _bigint("now"),
             _bigint("unreferenced_at"),
-        ).where(UploadChunk.upload == blank("upload_id")),
+        ).where(which),
         [Chunk.chunk_id, Chunk.length, Chunk.checksum, Chunk.created_at, Chunk.unreferenced_at],
     )
-)
-ADOPT_COPIES = Prepared(
-    lambda: Copy.insert_from(
-        Receipt.select(Receipt.chunk, Receipt.node_id, Value("good"), _bigint("now"))
-        .join(UploadChunk)
-        .where(UploadChunk.upload == blank("upload_id")),
+
+
+def _adopt_copies(which: Any) -> Any:
+    return Copy.insert_from(
+        Receipt.select(Receipt.chunk, Receipt.node_id, Value("good"), _bigint("now")).join(UploadChunk).where(which),
         [Copy.chunk, Copy.node, Copy.state, Copy.created_at],
     )
-)
+
+
+ADOPT_CHUNKS = Prepared(lambda: _adopt_chunks(UploadChunk.upload == blank("upload_id")))
+ADOPT_COPIES = Prepared(lambda: _adopt_copies(UploadChunk.upload == blank("upload_id")))
 ADOPT_EXTENTS = Prepared(
     lambda: Extent.insert_from(
         UploadChunk.select(blank("version_id"), UploadChunk.position, UploadChunk.chunk_id, UploadChunk.length).where(
@@ -166,6 +181,10 @@ ADOPT_EXTENTS = Prepared(
     )
 )
 FORGET_CHUNKS = Prepared(lambda: UploadChunk.delete().where(UploadChunk.upload == blank("upload_id")))
+# The same for one chunk.
+ADOPT_CHUNK = Prepared(lambda: _adopt_chunks(UploadChunk.chunk_id == blank("chunk_id")))
+ADOPT_COPIES_OF_CHUNK = Prepared(lambda: _adopt_copies(UploadChunk.chunk_id == blank("chunk_id")))
+FORGET_CHUNK = Prepared(lambda: UploadChunk.delete().where(UploadChunk.chunk_id == blank("chunk_id")))
 CHARGE = Prepared(
     lambda: Account.update(
         used_bytes=Account.used_bytes + blank("size_bytes"), reserved_bytes=Account.reserved_bytes - blank("size_bytes")

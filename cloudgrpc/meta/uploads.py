@@ -73,7 +73,17 @@ class _Open:
 
 
 @dataclass(frozen=True)
-class _Target:
+class Earlier:
+    """An upload that had the same request_id."""
+
+    upload_id: str
+    is_resumable: bool
+    lease_until_at: int
+    answer: Answer | None  # None: it is unfinished
+
+
+@dataclass(frozen=True)
+class Target:
     """The folder and the name, or the file, that an upload is for."""
 
     folder_id: str  # "" when `standing` was named itself
@@ -105,13 +115,41 @@ def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int,
     Raises: Missing (the folder), ReadOnlyShare, NameTaken (by a folder), TooDeep, PathTooLong, VersionMoved,
     QuotaExceeded, RequestIdReused.
     """
+    earlier = lock_and_look_back(wish)
+    if earlier is not None:
+        if earlier.answer is not None:
+            return earlier.answer
+        if earlier.is_resumable:
+            raise RequestIdReused
+        abandon(earlier.upload_id)
+    make(upload_id, wish, lease_us, limits)
+    _plan(upload_id, planned)
+    return None
+
+
+def lock_and_look_back(wish: Wish) -> Earlier | None:
+    """Lock the drive, and find what had the same request_id. Raises: Missing (the folder), RequestIdReused."""
+    tree.lock([tree.reach(wish.person, wish.parent_id, "Folder").owner_id])
+    row = queries.EARLIER.one(actor_id=wish.person.account_id, request_id=wish.request_id) if wish.request_id else None
+    if row is None:
+        return None
+    upload_id, state, name, size_bytes, its_parent_id, *answer, is_resumable, lease_until_at = row
+    parent_id = wish.parent_id or wish.person.root_id
+    if (size_bytes, its_parent_id) != (wish.size_bytes, parent_id) or name != wish.name:
+        raise RequestIdReused
+    return Earlier(upload_id, is_resumable, lease_until_at, Answer(*answer) if state == "committed" else None)
+
+
+def make(
+    upload_id: str, wish: Wish, lease_us: int, limits: Limits, *, is_resumable: bool = False, fingerprint: str = ""
+) -> None:
+    """Reserve quota for an upload and open it. The drive is locked.
+
+    Raises: Missing (the folder), ReadOnlyShare, NameTaken (by a folder), TooDeep, PathTooLong, VersionMoved,
+    QuotaExceeded.
+    """
     person = wish.person
-    tree.lock([tree.reach(person, wish.parent_id, "Folder").owner_id])
-    if wish.request_id:
-        earlier = _earlier(wish)
-        if earlier is not None:
-            return earlier
-    target = _find_target(person, wish.parent_id, wish.name)
+    target = find_target(person, wish.parent_id, wish.name)
     if target.standing is None:
         tree.check_place(tree.reach_folder(person, target.folder_id), wish.name, limits)
     target.check_version(wish.expected_version)
@@ -122,25 +160,36 @@ def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int,
         owner_id=target.owner_id,
         actor_id=person.account_id,
         parent_id=wish.parent_id or person.root_id,
-        name=target.name,
+        name=wish.name,
         mime_type=wish.mime_type,
         size_bytes=wish.size_bytes,
         request_id=wish.request_id or None,
         lease_until_at=moment + lease_us,
         created_at=moment,
         expected_version=wish.expected_version,
+        is_resumable=is_resumable,
+        fingerprint=fingerprint,
     )
-    _plan(upload_id, planned)
-    return None
 
 
 def receive(upload_id: str, stored: Sequence[Stored], planned: Sequence[Planned], lease_us: int) -> None:
-    """Write down the receipts of chunks, plan the next ids, renew the lease. Raises: UploadEnded."""
+    """Write down the receipts of chunks, plan the next ids, renew the lease. What stood at the positions of the planned
+    becomes an orphan: it is sent again. Raises: UploadEnded, also when that happened to a chunk that is stored now."""
     moment = now()
     if not queries.RENEW.run(upload_id=upload_id, now=moment, lease_until_at=moment + lease_us):
         raise UploadEnded
     _write_receipts(upload_id, stored)
+    if planned:
+        drop(upload_id, planned[0].position, planned[-1].position)
     _plan(upload_id, planned)
+
+
+def drop(upload_id: str, first: int, last: int) -> None:
+    """What stands at positions of an open upload, both ends included, becomes orphans."""
+    for (chunk_id,) in queries.STANDING.all(upload_id=upload_id, first=first, last=last):
+        queries.ADOPT_CHUNK.run(chunk_id=chunk_id, now=now(), unreferenced_at=now())
+        queries.ADOPT_COPIES_OF_CHUNK.run(chunk_id=chunk_id, now=now())
+        queries.FORGET_CHUNK.run(chunk_id=chunk_id)
 
 
 def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int, keep: int) -> Answer:
@@ -151,7 +200,7 @@ def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int, k
     Raises: UploadEnded (its lease ran out, it was replaced, or its folder went), ReadOnlyShare, NameTaken (a folder
     came there), VersionMoved.
     """
-    _lock_drive(upload_id)
+    lock_drive(upload_id)
     moment = now()
     row = queries.TO_COMMIT.one(upload_id=upload_id, now=moment)
     if row is None:
@@ -159,7 +208,7 @@ def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int, k
     upload = _Open(*row)
     _write_receipts(upload_id, stored)
     try:
-        target = _find_target(upload, upload.parent_id, upload.name)
+        target = find_target(upload, upload.parent_id, upload.name)
     except Missing as error:
         raise UploadEnded from error
     target.check_version(upload.expected_version)
@@ -182,7 +231,7 @@ def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int, k
 
 def abandon(upload_id: str) -> bool:
     """End an open upload: its reservation is free at once, its chunks become orphans. False: it was not open."""
-    _lock_drive(upload_id)
+    lock_drive(upload_id)
     upload = locked(Upload.select().where((Upload.upload_id == upload_id) & (Upload.state == "open"))).first()
     if upload is None:
         return False
@@ -218,36 +267,21 @@ def forget(age_us: int) -> None:
     ).execute()
 
 
-def _lock_drive(upload_id: str) -> None:
+def lock_drive(upload_id: str) -> None:
     """Before the upload's own row, as everywhere: who changes a drive holds its lock first."""
     if is_postgres():
         queries.LOCK_DRIVE.one(upload_id=upload_id)
 
 
-def _find_target(person: Person, parent_id: str, name: str) -> _Target:
+def find_target(person: Person, parent_id: str, name: str) -> Target:
     """Raises: Missing, ReadOnlyShare, NameTaken (by a folder)."""
     reached = tree.reach(person, parent_id, "Folder").check_writable()
     if not reached.is_folder:
-        return _Target("", reached.entry_id, reached.name, reached.owner_id)
+        return Target("", reached.entry_id, reached.name, reached.owner_id)
     standing = tree.live_child(reached.entry_id, name)
     if standing is not None and standing.kind == "folder":
         raise NameTaken(name=name)
-    return _Target(reached.entry_id, standing.entry_id if standing else None, name, reached.owner_id)
-
-
-def _earlier(wish: Wish) -> Answer | None:
-    """What the first try with this request_id came to; an unfinished one is abandoned."""
-    row = queries.EARLIER.one(actor_id=wish.person.account_id, request_id=wish.request_id)
-    if row is None:
-        return None
-    upload_id, state, name, size_bytes, its_parent_id, entry_id, chunks_stored, digest, version = row
-    parent_id = wish.parent_id or wish.person.root_id
-    if (size_bytes, its_parent_id) != (wish.size_bytes, parent_id) or name != wish.name:
-        raise RequestIdReused
-    if state == "committed":
-        return Answer(entry_id, chunks_stored, digest, version)
-    abandon(upload_id)
-    return None
+    return Target(reached.entry_id, standing.entry_id if standing else None, name, reached.owner_id)
 
 
 def _reserve(owner_id: str, wish: Wish) -> None:
@@ -286,7 +320,7 @@ def _check_whole(upload_id: str, size_bytes: int, quorum: int) -> int:
     return int(count)
 
 
-def _add_version(upload: _Open, target: _Target, digest: str, moment: int) -> tuple[str, int]:
+def _add_version(upload: _Open, target: Target, digest: str, moment: int) -> tuple[str, int]:
     """The file's id and the new version's number."""
     version_id = new_id()
     if target.standing is None:

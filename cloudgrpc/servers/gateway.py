@@ -18,11 +18,18 @@ from cloudgrpc.actions.budget import Budget
 from cloudgrpc.actions.collecting import Collecting
 from cloudgrpc.actions.downloads import Downloads
 from cloudgrpc.actions.files import Files
+from cloudgrpc.actions.history import History
+from cloudgrpc.actions.intake import Parts
 from cloudgrpc.actions.nodes import Nodes
 from cloudgrpc.actions.pacing import Pacing
 from cloudgrpc.actions.repair import Repair
+from cloudgrpc.actions.searching import Searching
+from cloudgrpc.actions.sharing import Sharing
+from cloudgrpc.actions.trash import Trash
 from cloudgrpc.actions.upkeep import Upkeep
+from cloudgrpc.actions.upload_sessions import UploadSessions
 from cloudgrpc.actions.uploads import Uploads
+from cloudgrpc.actions.versions import Versions
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import MIB
 from cloudgrpc.core.units import size_words
@@ -35,9 +42,12 @@ from cloudgrpc.servers.process import parent_gone, run_async, stop_event, until_
 from cloudgrpc.servers.secrets_store import shared_secret
 from cloudgrpc.services.auth import AuthService
 from cloudgrpc.services.file import FileService, add_file_service
+from cloudgrpc.services.history import HistoryService
 from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, Visitors
 from cloudgrpc.services.node import NodeService
+from cloudgrpc.services.sharing import SharingService
 from cloudgrpc.services.storage import StorageService
+from cloudgrpc.services.upload import UploadService, add_upload_service
 
 if TYPE_CHECKING:
     import argparse
@@ -56,7 +66,13 @@ class House:
     care: AccountCare
     audit: Audit
     files: Files
+    trash: Trash
+    versions: Versions
+    history: History
+    sharing: Sharing
+    searching: Searching
     uploads: Uploads
+    sessions: UploadSessions
     downloads: Downloads
     nodes: Nodes
     upkeep: Upkeep
@@ -111,17 +127,34 @@ def build(config: Config, database: db.Database, secret: str, cluster_id: str, m
         config.limits,
     )
     care = AccountCare(database, config.upkeep.closed_account_s)
-    budget = Budget()
+    parts = Parts(database, the_nodes, Budget(), config.drive.silence_s)
+    downloads = Downloads(parts)
     repair = Repair(database, the_nodes, config.upkeep)
     collecting = Collecting(database, the_nodes, config.upkeep)
-    chores = [collecting.take_inventories, collecting.collect, care.tidy]
+    trash, versions = Trash(database, config.drive), Versions(database, config.drive)
+    sharing = Sharing(database)
+    chores = [
+        collecting.take_inventories,
+        collecting.collect,
+        care.tidy,
+        trash.end_old,
+        versions.end_old,
+        trash.sweep,
+        sharing.end_expired,
+    ]
     return House(
         accounts=accounts,
         care=care,
         audit=Audit(database),
         files=Files(database, config.drive),
-        uploads=Uploads(database, the_nodes, budget, config.drive),
-        downloads=Downloads(database, the_nodes, budget, config.drive.silence_s),
+        trash=trash,
+        versions=versions,
+        history=History(database),
+        sharing=sharing,
+        searching=Searching(database),
+        uploads=Uploads(parts, config.drive),
+        sessions=UploadSessions(parts, downloads, config.drive),
+        downloads=downloads,
         nodes=the_nodes,
         upkeep=Upkeep(database, the_nodes, repair, chores, config.upkeep),
     )
@@ -136,12 +169,22 @@ def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
     ]
     server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
     services.add_AuthServiceServicer_to_server(AuthService(house.accounts, house.care), server)
-    # What these do not implement, the generated servicers answer with UNIMPLEMENTED.
-    files = FileService(  # type: ignore[abstract]
-        house.accounts, house.files, house.uploads, house.downloads, config.drive
+    files = FileService(
+        house.accounts,
+        house.files,
+        uploads=house.uploads,
+        downloads=house.downloads,
+        sharing=house.sharing,
+        searching=house.searching,
+        settings=config.drive,
     )
     add_file_service(files, server)
+    add_upload_service(UploadService(house.accounts, house.sessions, config.drive), server)
+    history = HistoryService(house.accounts, house.trash, house.versions, house.history)
+    services.add_HistoryServiceServicer_to_server(history, server)
+    services.add_SharingServiceServicer_to_server(SharingService(house.accounts, house.sharing), server)
     services.add_StorageServiceServicer_to_server(StorageService(house.accounts, house.files), server)
+    # What these do not implement, the generated servicers answer with UNIMPLEMENTED.
     services.add_NodeServiceServicer_to_server(NodeService(house.nodes), server)  # type: ignore[abstract]
     services.add_PaymentServiceServicer_to_server(services.PaymentServiceServicer(), server)  # type: ignore[abstract]
     services.add_AdminServiceServicer_to_server(services.AdminServiceServicer(), server)  # type: ignore[abstract]

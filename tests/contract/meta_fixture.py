@@ -260,4 +260,4 @@ def _count(account_id: str) -> tuple[int, int]:
     """What was deleted for good does not count, though its rows may still be there."""
     kept = (Entry.account == account_id) & Entry.parent.is_null() & Entry.purged_at.is_null()
     open_uploads = Upload.select().where((Upload.account == account_id) & (Upload.state == "open"))
-    return tree.bytes_below(kept), sum(one.size_bytes for one in open_uploads)
+    return sum(tree.bytes_below(kept).values()), sum(one.size_bytes for one in open_uploads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,13 +13,16 @@ from cloudgrpc.errors import (
     AccountUnknown,
     Missing,
     ProofMissing,
+    SessionEnded,
     TooManyCodes,
     TooManyTries,
     UploadEnded,
 )
-from cloudgrpc.meta import accounts, changes, closing, exports, paces, sessions, uploads
+from cloudgrpc.meta import accounts, changes, closing, exports, files, paces, sessions, sharing
+from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.meta.models import Account, Entry, OtpChallenge, Pace, Session, Upload, new_id
-from contract.meta_fixture import HOUR, Meta, session, visitor
+from cloudgrpc.meta.sharing import Terms
+from contract.meta_fixture import HOUR, LIMITS, Meta, session, visitor
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.accounts import Caller
@@ -154,9 +157,13 @@ def test_closing_ends_the_other_sessions_and_can_be_taken_back(database: Meta, a
 def test_an_account_goes_when_its_time_is_over_and_takes_nothing_of_others(database: Meta, alice: Caller) -> None:
     bob = database.enroll()
     its = database.chunks_of(database.put(alice, "film", 10, 10))
-    folder = database.run(changes.make_folder, alice, "", "folder").folder_id
+    folder = database.run(changes.make_folder, alice, "", "folder", LIMITS).folder_id
     its += database.chunks_of(database.put(alice, "deep", 10, parent_id=folder))
+    trashed = database.put(alice, "trashed", 10)
+    its += database.chunks_of(trashed)
+    database.run(changes.trash, alice, trashed)
     bobs = database.chunks_of(database.put(bob, "film", 10))
+    digest = _digest(database, alice)
     open_upload = database.begin(alice, "coming", 10)
     database.run(closing.close, alice, proven(database, alice), HOUR, visitor())
     assert database.read(closing.due, 10) == []
@@ -164,17 +171,38 @@ def test_an_account_goes_when_its_time_is_over_and_takes_nothing_of_others(datab
     database.age("account", "closes_at", 2 * HOUR, f"account_id = '{alice.account_id}'")
     assert database.read(closing.due, 10) == [alice.account_id]
     assert database.run(closing.remove, alice.account_id)
+    with pytest.raises(SessionEnded):
+        database.read(accounts.find_caller, digest)
+    with pytest.raises(AccountUnknown):
+        database.run(accounts.log_in, alice.email, database.prove(alice.email), session())
+    assert not database.run(closing.reopen, alice, visitor()), "too late"
+    assert not database.run(closing.remove, alice.account_id)
+    assert database.read(closing.due, 10) == []
+    database.run(closing.forget, 10)
+    assert database.run(Account.get_or_none, Account.account_id == alice.account_id), "something of it is left"
+    database.sweep()
+    database.run(closing.forget, 10)
     assert all(database.unreferenced_at(chunk_id) for chunk_id in its)
     assert not any(database.unreferenced_at(chunk_id) for chunk_id in bobs)
     for table in (Account, Entry, Session, Upload):
         where = getattr(table, "account", None) or table.account_id
         assert database.run(table.select().where(where == alice.account_id).count) == 0, table
     with pytest.raises(UploadEnded):
-        database.run(uploads.commit, open_upload, [], "d", 1)
-    with pytest.raises(AccountUnknown):
-        database.run(accounts.log_in, alice.email, database.prove(alice.email), session())
-    assert not database.run(closing.remove, alice.account_id)
-    assert database.read(closing.due, 10) == []
+        database.commit(open_upload)
+    assert [database.events(kind) for kind in ("account.removed", "upload.abandoned")] == [1, 1]
+
+
+def test_a_removed_accounts_address_can_enroll_anew_at_once_and_finds_nothing(database: Meta, alice: Caller) -> None:
+    file_id = database.put(alice, "film", 10)
+    database.run(closing.close, alice, proven(database, alice), -HOUR, visitor())
+    assert database.run(closing.remove, alice.account_id)
+    proof, promise = proven(database, alice), Promise(100, 1, 1.0)
+    again = database.run(accounts.enroll, alice.email, "Alice", proof, session(), promise)
+    with pytest.raises(Missing):
+        database.read(files.find_file, again, file_id)
+    database.sweep()
+    database.run(closing.forget, 10)
+    assert database.read(accounts.find_caller, _digest(database, again)) == again
 
 
 def test_reopened_in_the_last_moment_nothing_goes(database: Meta, alice: Caller) -> None:
@@ -184,7 +212,7 @@ def test_reopened_in_the_last_moment_nothing_goes(database: Meta, alice: Caller)
     due = database.read(closing.due, 10)
     database.run(closing.reopen, alice, visitor())
     assert [database.run(closing.remove, account_id) for account_id in due] == [False]
-    assert len(database.read(exports.entries, alice.account_id, "", 10)) == 2
+    assert len(database.read(exports.entries, alice, None, 10)[0]) == 2
 
 
 # Export
@@ -193,24 +221,47 @@ def test_reopened_in_the_last_moment_nothing_goes(database: Meta, alice: Caller)
 @pytest.mark.parametrize("limit", [1, 2, 100])
 def test_an_export_holds_all_of_mine_and_nothing_of_others(database: Meta, alice: Caller, limit: int) -> None:
     bob = database.enroll()
-    names = {"", "one", "two", "folder"}
-    for name in ("one", "one", "two"):
+    for name in ("one", "one", "two", "trashed", "gone"):
         database.put(alice, name, 10)
-    database.put(bob, "bobs", 10)
-    database.run(changes.make_folder, alice, "", "folder")
+    folder, outside = (database.run(changes.make_folder, alice, "", one, LIMITS) for one in ("folder", "outside"))
+    inner = database.put(alice, "inner", 10, parent_id=outside.folder_id)
+    database.run(changes.trash, alice, id_of(database, alice, "trashed"))
+    for gone in (outside.folder_id, id_of(database, alice, "gone")):
+        database.run(changes.purge, alice, gone)
+    theirs = database.put(bob, "bobs", 10)
+    database.run(sharing.share, alice, folder.folder_id, bob.email, Terms("write", None))
+    database.run(sharing.share, bob, theirs, alice.email, Terms("read", None))
 
-    def everything(page: object) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = []
-        while rows := database.read(page, alice.account_id, str(found[-1]["id"]) if found else "", limit):
-            found += rows
-        return found
+    def everything(section: str) -> list[dict[str, Any]]:
+        rows, after = database.read(exports.SECTIONS[section], alice, None, limit)
+        while after is not None:
+            more, after = database.read(exports.SECTIONS[section], alice, after, limit)
+            assert len(more) <= limit
+            rows += more
+        return rows
 
-    assert {row["name"] for row in everything(exports.entries)} == names
-    assert sorted(row["number"] for row in everything(exports.versions)) == [1, 1, 2]
-    assert [row["kind"] for row in everything(exports.events)].count("file.uploaded") == 3
+    entries = {row["name"]: row for row in everything("entries")}
+    assert set(entries) == {"", "one", "two", "trashed", "folder"}
+    assert [bool(row["trashed_at"]) for row in entries.values()].count(True) == 1
+    assert (entries["trashed"]["trashed_from_id"], entries["trashed"]["trashed_from"]) == (alice.root_id, "/")
+    versions = everything("versions")
+    assert sorted(row["number"] for row in versions) == [1, 1, 1, 2]
+    assert {row["made_by"] for row in versions} == {alice.email}
+    assert inner not in {row["file_id"] for row in versions}
+    assert [(row["path"], row["email"], row["permission"]) for row in everything("shares")] == [
+        ("/folder", bob.email, "write")
+    ]
+    assert [(row["name"], row["owner"], row["permission"]) for row in everything("shared_with_me")] == [
+        ("bobs", bob.email, "read")
+    ]
+    assert [row["kind"] for row in everything("events")].count("file.uploaded") == 6
     person = database.read(exports.person, alice.account_id)
     assert person["account"]["email"] == alice.email
     assert [one["id"] for one in person["sessions"]] == [alice.session_id]
+
+
+def id_of(database: Meta, person: Caller, name: str) -> str:
+    return database.read(files.resolve, person, "", [name]).reached.entry_id
 
 
 def _digest(database: Meta, who: Caller) -> str:

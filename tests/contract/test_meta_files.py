@@ -11,10 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudgrpc.errors import InvalidField, Missing, NameTaken
-from cloudgrpc.meta import changes, files, orphans
+from cloudgrpc.meta import changes, copying, files, orphans, trash, versions
+from cloudgrpc.meta.changes import Move
+from cloudgrpc.meta.copying import CopyTo
 from cloudgrpc.meta.files import File, Folder
 from cloudgrpc.meta.models import Entry, Version
-from contract.meta_fixture import HOUR, NOT_IDS, Meta
+from cloudgrpc.meta.trash import Place
+from contract.meta_fixture import HOUR, KEEP, LIMITS, NOT_IDS, Meta
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.accounts import Caller
@@ -29,7 +32,7 @@ def alice(database: Meta) -> Caller:
 
 
 def make_folder(database: Meta, person: Caller, name: str, parent_id: str = "") -> str:
-    return database.run(changes.make_folder, person, parent_id, name).folder_id
+    return database.run(changes.make_folder, person, parent_id, name, LIMITS).folder_id
 
 
 def whole(database: Meta, person: Caller, folder_id: str = "", *, with_trash: bool = False) -> Page:
@@ -117,7 +120,7 @@ def test_a_folder_says_how_many_live_files_it_holds(database: Meta, alice: Calle
     ids = [database.put(alice, f"file{n}", parent_id=folder) for n in range(3)]
     database.run(changes.trash, alice, ids[0])
     assert [(one.name, one.file_count) for one in whole(database, alice).folders] == [("folder", 2)]
-    found = database.read(files.resolve, alice, ["folder"])
+    found = database.read(files.resolve, alice, "", ["folder"]).entry
     assert isinstance(found, Folder)
     assert found.file_count == 2
 
@@ -129,12 +132,14 @@ def test_a_path_leads_through_folders_to_what_stands_there(database: Meta, alice
     outer = make_folder(database, alice, "outer")
     inner = make_folder(database, alice, "inne\u0301r", outer)
     file_id = database.put(alice, "file", 1, parent_id=inner)
-    found = database.read(files.resolve, alice, ["outer", "inn\u00e9r", "file"])
-    assert isinstance(found, File)
-    assert found.file_id == file_id
-    root = database.read(files.resolve, alice, [])
-    assert isinstance(root, Folder)
-    assert root.folder_id == alice.root_id
+    found = database.read(files.resolve, alice, "", ["outer", "inn\u00e9r", "file"])
+    assert isinstance(found.entry, File)
+    assert found.entry.file_id == file_id
+    assert found.reached.path == "/outer/inne\u0301r/file"
+    assert database.read(files.resolve, alice, outer, ["inn\u00e9r", "file"]) == found
+    root = database.read(files.resolve, alice, "", [])
+    assert isinstance(root.entry, Folder)
+    assert (root.entry.folder_id, root.reached.path) == (alice.root_id, "/")
 
 
 @pytest.mark.parametrize("path", [["none"], ["outer", "none"], ["file", "below"], ["outer", "OUTER"]])
@@ -142,7 +147,7 @@ def test_a_path_to_nothing_is_missing_by_as_much_as_was_walked(database: Meta, a
     make_folder(database, alice, "outer")
     database.put(alice, "file", 1)
     with pytest.raises(Missing, match=f"^/{'/'.join(path)} does not exist"):
-        database.read(files.resolve, alice, path)
+        database.read(files.resolve, alice, "", path)
 
 
 def test_pieces_can_be_read_from_any_position_on(database: Meta, alice: Caller) -> None:
@@ -156,29 +161,36 @@ def test_pieces_can_be_read_from_any_position_on(database: Meta, alice: Caller) 
 # Whose it is
 
 
-@pytest.mark.parametrize("foreign", ["file", "folder", "root", *NOT_IDS, ""])
+@pytest.mark.parametrize("foreign", ["file", "folder", "trashed", "root", *NOT_IDS])
 def test_what_is_not_yours_does_not_exist(database: Meta, alice: Caller, foreign: str) -> None:
     bob = database.enroll()
     his = {
         "file": database.put(bob, "file", 1),
         "folder": make_folder(database, bob, "folder"),
+        "trashed": database.put(bob, "trashed", 1),
         "root": bob.root_id,
     }
-    entry_id = his.get(foreign, foreign)
+    database.run(changes.trash, bob, his["trashed"])
+    entry_id, mine = his.get(foreign, foreign), database.put(alice, "mine", 1)
     found = database.digest()
     for look in (
         functools.partial(files.find_file, alice, entry_id),
-        functools.partial(files.find_file, alice, entry_id, with_trash=True),
+        functools.partial(files.find_with_trash, alice, entry_id),
         functools.partial(changes.trash, alice, entry_id),
         functools.partial(changes.purge, alice, entry_id),
+        functools.partial(changes.move, alice, entry_id, Move(""), LIMITS),
+        functools.partial(copying.copy, alice, entry_id, CopyTo("", "mine"), LIMITS, KEEP),
+        functools.partial(trash.restore, alice, entry_id, Place("", make_room=True), LIMITS),
+        functools.partial(versions.page, alice, entry_id, None, 10),
+        functools.partial(versions.restore, alice, entry_id, 1, None, KEEP),
+        functools.partial(versions.delete, alice, entry_id, 1),
+        functools.partial(changes.make_folder, alice, entry_id, "in there", LIMITS),
+        functools.partial(changes.move, alice, mine, Move(entry_id), LIMITS),
+        functools.partial(copying.copy, alice, mine, CopyTo(entry_id), LIMITS, KEEP),
+        functools.partial(files.page, alice, entry_id, with_trash=False, after=None, limit=1),
     ):
         with pytest.raises(Missing):
             database.run(look)
-    if entry_id:  # "" is the caller's own root folder
-        with pytest.raises(Missing):
-            whole(database, alice, entry_id)
-        with pytest.raises(Missing):
-            make_folder(database, alice, "in there", entry_id)
     assert database.digest() == found
 
 
@@ -196,7 +208,7 @@ def test_a_file_is_no_folder_and_a_folder_no_file(database: Meta, alice: Caller)
 
 
 def test_of_folders_made_at_once_under_one_name_exactly_one_comes(database: Meta, alice: Caller) -> None:
-    answers = database.race([functools.partial(changes.make_folder, alice, "", "new")] * 6)
+    answers = database.race([functools.partial(changes.make_folder, alice, "", "new", LIMITS)] * 6)
     assert sum(isinstance(answer, Folder) for answer in answers) == 1
     assert sum(isinstance(answer, NameTaken) for answer in answers) == 5
 
@@ -217,7 +229,7 @@ def test_a_folder_cannot_take_the_name_of_a_file_or_a_folder_but_of_a_trashed_on
 def test_the_root_folder_stays(database: Meta, alice: Caller) -> None:
     for way in (changes.trash, changes.purge):
         with pytest.raises(InvalidField):
-            database.run(way, alice.account_id, alice.root_id)
+            database.run(way, alice, alice.root_id)
 
 
 @pytest.mark.parametrize("way", [changes.trash, changes.purge])
@@ -225,12 +237,13 @@ def test_nothing_live_is_left_in_a_folder_that_was_deleted_meanwhile(database: M
     for attempt in range(4):
         folder = make_folder(database, alice, f"folder{attempt}")
         inner = make_folder(database, alice, "inner", folder)
-        made = [functools.partial(changes.make_folder, alice, inner, f"new{n}") for n in range(4)]
+        made = [functools.partial(changes.make_folder, alice, inner, f"new{n}", LIMITS) for n in range(4)]
         deleted, *answers = database.race([functools.partial(way, alice, folder), *made])
-        assert deleted is None
+        assert not isinstance(deleted, Exception)
         assert all(isinstance(answer, Folder | Missing) for answer in answers)
-        live = database.run(lambda: list(Entry.select().where(Entry.trashed_at.is_null())))
-        assert [entry.entry_id for entry in live] == [alice.root_id]
+        assert whole(database, alice).folders == []
+        with pytest.raises(Missing):
+            whole(database, alice, inner)
 
 
 # Deleting
@@ -243,12 +256,12 @@ def test_a_trashed_file_is_hidden_but_kept_and_still_charged(database: Meta, ali
         database.read(files.find_file, alice, file_id)
     assert whole(database, alice).files == []
     assert [file.is_trashed for file in whole(database, alice, with_trash=True).files] == [True]
-    assert database.read(files.find_file, alice, file_id, with_trash=True).is_trashed
+    assert database.read(files.find_with_trash, alice, file_id).is_trashed
     assert database.used(alice.account_id) == (10, 0)
     (chunk_id,) = database.chunks_of(file_id)
     assert database.unreferenced_at(chunk_id) is None
     usage = database.read(files.usage, alice)
-    assert (usage.used_bytes, usage.total_files, usage.by_type) == (10, 0, {"text/plain": 10})
+    assert (usage.trash_bytes, usage.live_bytes, usage.total_files, usage.by_type) == (10, 0, 0, {"text/plain": 10})
 
 
 def test_a_second_delete_is_missing(database: Meta, alice: Caller) -> None:
@@ -259,7 +272,7 @@ def test_a_second_delete_is_missing(database: Meta, alice: Caller) -> None:
     database.run(changes.purge, alice, file_id)
     for way in (changes.trash, changes.purge):
         with pytest.raises(Missing):
-            database.run(way, alice.account_id, file_id)
+            database.run(way, alice, file_id)
     assert [database.events(kind) for kind in ("entry.trashed", "entry.purged")] == [1, 1]
 
 
@@ -267,17 +280,18 @@ def test_a_second_delete_is_missing(database: Meta, alice: Caller) -> None:
 def test_of_deletes_at_once_exactly_one_happens(database: Meta, alice: Caller, way: Any) -> None:
     file_id = database.put(alice, "file", 10)
     answers = database.race([functools.partial(way, alice, file_id)] * 6)
-    assert answers.count(None) == 1
     assert sum(isinstance(answer, Missing) for answer in answers) == 5
+    assert database.used(alice.account_id) == database.counted(alice.account_id)
 
 
-def test_a_purge_frees_every_versions_bytes_at_once_and_starts_the_chunks_grace(database: Meta, alice: Caller) -> None:
+def test_a_purge_frees_every_versions_bytes_at_once_and_a_sweep_starts_the_chunks_grace(database: Meta, alice: Caller) -> None:
     file_id = database.put(alice, "file", 10, 20)
     database.put(alice, "file", 5)
     other = database.put(alice, "other", 7)
     chunks = database.chunks_of(file_id)
     database.run(changes.purge, alice, file_id)
     assert database.used(alice.account_id) == (7, 0)
+    database.sweep()
     assert len(chunks) == 3
     assert all(database.unreferenced_at(chunk) is not None for chunk in chunks)
     assert all(database.state(chunk, "pool") == "good" for chunk in chunks)
@@ -292,7 +306,7 @@ def test_deleting_a_folder_takes_all_it_holds_and_nothing_beside_it(database: Me
     inner = make_folder(database, alice, "inner", folder)
     ids = [database.put(alice, "file", 10, parent_id=parent) for parent in (folder, inner, beside, "")]
     database.run(changes.trash, alice, folder)
-    shown = [database.read(files.find_file, alice, one, with_trash=True).is_trashed for one in ids]
+    shown = [database.read(files.find_with_trash, alice, one).is_trashed for one in ids]
     assert shown == [True, True, False, False]
     for hidden in (folder, inner):
         with pytest.raises(Missing):
@@ -301,30 +315,18 @@ def test_deleting_a_folder_takes_all_it_holds_and_nothing_beside_it(database: Me
     assert database.used(alice.account_id) == (20, 0) == database.counted(alice.account_id)
     for gone in ids[:2]:
         with pytest.raises(Missing):
-            database.read(files.find_file, alice, gone, with_trash=True)
+            database.read(files.find_with_trash, alice, gone)
+    database.sweep()
     assert database.run(Entry.select().count) == 4  # root, beside, and two files
 
 
-def test_a_file_trashed_before_its_folder_keeps_the_time_it_was_trashed_at(database: Meta, alice: Caller) -> None:
+def test_what_was_trashed_before_its_folder_is_there_by_itself(database: Meta, alice: Caller) -> None:
     folder = make_folder(database, alice, "folder")
     file_id = database.put(alice, "file", 10, parent_id=folder)
     database.run(changes.trash, alice, file_id)
-    before = database.run(Entry.get_by_id, file_id).trashed_at
     database.run(changes.trash, alice, folder)
-    assert database.run(Entry.get_by_id, file_id).trashed_at == before
-    assert database.run(Entry.get_by_id, folder).trashed_at > before
-
-
-def test_more_entries_than_fit_one_statement_are_deleted_together(
-    database: Meta, alice: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(files, "IDS_PER_STATEMENT", 2)
-    folder = make_folder(database, alice, "folder")
-    inner = [make_folder(database, alice, f"inner{n}", folder) for n in range(3)]
-    for parent in [folder, *inner]:
-        for n in range(3):
-            database.put(alice, f"file{n}", 1, 1, 1, parent_id=parent)
+    assert sorted(database.run(trashed)) == sorted([file_id, folder])
     database.run(changes.purge, alice, folder)
-    assert database.used(alice.account_id) == (0, 0) == database.counted(alice.account_id)
-    assert database.rows("SELECT count(*) FROM chunk WHERE unreferenced_at IS NULL") == [(0,)]
-    assert database.rows("SELECT count(*) FROM chunk") == [(36,)]
+    assert database.used(alice.account_id) == (10, 0) == database.counted(alice.account_id)
+    database.sweep()
+    assert database.read(files.find_with_trash, alice, file_id).is_trashed

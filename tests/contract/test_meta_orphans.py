@@ -383,6 +383,7 @@ def test_a_stray_of_a_chunk_that_no_file_needs_any_more_needs_no_keeper(database
     age_strays(database)
     assert not doom(database, chunk_id)
     database.run(changes.purge, alice, file_id)
+    database.sweep()
     assert doom(database, chunk_id)
 
 

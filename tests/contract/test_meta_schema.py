@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import peewee
 import pytest
+from playhouse.migrations import Runner
 
-from cloudgrpc.errors import SchemaNewer
-from cloudgrpc.meta import schema
+from cloudgrpc.errors import NameTaken, SchemaNewer
+from cloudgrpc.meta import files, schema, trash
+from cloudgrpc.meta.accounts import Caller
 from cloudgrpc.meta.models import TABLES, Cluster, Table
-from contract.meta_fixture import Meta, opened
+from cloudgrpc.meta.trash import Place
+from contract.meta_fixture import LIMITS, Meta, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +76,75 @@ def test_a_step_that_fails_leaves_the_schema_as_it_was(empty: Meta) -> None:
     with pytest.raises(Exception, match=r"(?i)exists"):
         empty.run(schema.migrate)
     assert empty.digest() == found
+
+
+TREE_BEFORE_0003 = """
+    INSERT INTO account (account_id, email, full_name, quota_bytes, used_bytes, root_id, created_at)
+        VALUES ('me', 'me@example.org', 'Me', 100, 60, 'root', 1);
+    INSERT INTO entry (entry_id, account_id, parent_id, kind, name, name_key, version_id, created_at, modified_at,
+        trashed_at) VALUES
+        ('root', 'me', NULL, 'folder', '', '', NULL, 1, 1, NULL),
+        ('kept', 'me', 'root', 'folder', 'kept', 'kept', NULL, 1, 1, NULL),
+        ('was-in-kept', 'me', 'kept', 'file', 'a', 'a', 'v1', 1, 1, 50),
+        ('is-in-kept', 'me', 'kept', 'file', 'a', 'a', 'v2', 1, 1, NULL),
+        ('outer', 'me', 'root', 'folder', 'outer', 'outer', NULL, 1, 1, 80),
+        ('inner', 'me', 'outer', 'folder', 'inner', 'inner', NULL, 1, 1, 80),
+        ('deep', 'me', 'inner', 'file', 'deep', 'deep', 'v3', 1, 1, 80),
+        ('earlier', 'me', 'inner', 'file', 'deep', 'deep', 'v4', 1, 1, 60),
+        ('earlier-folder', 'me', 'inner', 'folder', 'sub', 'sub', NULL, 1, 1, 70),
+        ('in-earlier-folder', 'me', 'earlier-folder', 'file', 'x', 'x', 'v5', 1, 1, 70),
+        ('before-all', 'me', 'earlier-folder', 'file', 'y', 'y', 'v6', 1, 1, 40);
+    INSERT INTO version (version_id, entry_id, number, size_bytes, digest, mime_type, created_at) VALUES
+        ('v1', 'was-in-kept', 1, 10, 'd', 'm', 1), ('v2', 'is-in-kept', 1, 10, 'd', 'm', 1),
+        ('v3', 'deep', 1, 10, 'd', 'm', 1), ('v4', 'earlier', 1, 10, 'd', 'm', 1),
+        ('v5', 'in-earlier-folder', 1, 10, 'd', 'm', 1), ('v6', 'before-all', 1, 10, 'd', 'm', 1);
+    INSERT INTO upload (upload_id, account_id, parent_id, name, mime_type, size_bytes, request_id, state,
+        lease_until_at, created_at) VALUES ('up', 'me', 'root', 'a', 'm', 1, 'r', 'committed', 9, 1);
+"""
+
+
+def test_trash_of_before_becomes_trees_that_can_be_restored(empty: Meta, tmp_path: Path) -> None:
+    migrate_to(empty, tmp_path, "0002_accounts")
+    for statement in TREE_BEFORE_0003.split(";")[:-1]:
+        empty.sql(statement)
+    assert empty.run(schema.migrate) == ["0003_drive"]
+    trashed = "SELECT entry_id, parent_id, trashed_at, trashed_from_id, trashed_path FROM entry WHERE trashed_at > 0"
+    assert sorted(empty.rows(trashed)) == [
+        ("before-all", None, 40, "earlier-folder", "/outer/inner/sub"),
+        ("earlier", None, 60, "inner", "/outer/inner"),
+        ("earlier-folder", None, 70, "inner", "/outer/inner"),
+        ("outer", None, 80, "root", "/"),
+        ("was-in-kept", None, 50, "kept", "/kept"),
+    ]
+    assert empty.rows("SELECT actor_id FROM upload") == [("me",)]
+
+    me = Caller("me", "me@example.org", "Me", "root", 1, "s", 1, None)
+    assert empty.counted("me") == (60, 0)
+    tops, _ = empty.read(trash.page, me, None, 10)
+    assert [(one.entry_id, one.path) for one in tops] == [
+        ("outer", "/outer"),
+        ("earlier-folder", "/outer/inner/sub"),
+        ("earlier", "/outer/inner/deep"),
+        ("was-in-kept", "/kept/a"),
+        ("before-all", "/outer/inner/sub/y"),
+    ]
+    assert empty.run(trash.restore, me, "outer", Place(None), LIMITS) == "/outer"
+    assert empty.read(files.resolve, me, "", ["outer", "inner", "deep"]).reached.entry_id == "deep"
+    with pytest.raises(NameTaken):
+        empty.run(trash.restore, me, "earlier", Place(None), LIMITS)
+    assert empty.run(trash.restore, me, "earlier-folder", Place(None), LIMITS) == "/outer/inner/sub"
+    assert empty.run(trash.restore, me, "before-all", Place(None), LIMITS) == "/outer/inner/sub/y"
+    assert empty.run(trash.restore, me, "was-in-kept", Place(None, make_room=True), LIMITS) == "/kept/a (2)"
+
+
+def migrate_to(empty: Meta, folder: Path, last: str) -> None:
+    """The schema as a version of before left it."""
+    steps = folder / "steps"
+    steps.mkdir()
+    for path in schema.STEPS.glob("[0-9]*.py"):
+        if path.stem <= last:
+            shutil.copy(path, steps)
+    empty.run(lambda: Runner(empty.database.engine, directory=str(steps), table_name="schema_step").up())
 
 
 def test_the_tables_are_those_of_the_models(database: Meta) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from peewee import fn
 
 from cloudgrpc.errors import QuotaExceeded, UploadEnded
-from cloudgrpc.meta import changes, copies, files, orphans, uploads
+from cloudgrpc.meta import changes, copies, files, orphans, sweeping, uploads
 from cloudgrpc.meta.db import rows
 from cloudgrpc.meta.models import Chunk, Copy, Extent, UploadChunk
 from contract.meta_fixture import HOUR, Meta
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NODES = ["node1", "node2", "node3"]
 QUORUM = 2
 QUOTA = 100
+KEPT = 3  # versions of a file
 GRACE = HOUR  # longer than any run, so that only what is aged on purpose is old
 NAMES = st.sampled_from(["a", "b"])
 
@@ -53,6 +54,7 @@ class Drive(RuleBasedStateMachine):
             self.database.run(changes.purge, self.person, file_id)
         for upload_id in self.reserved:
             self.database.run(uploads.abandon, upload_id)
+        self.database.sweep()
 
     @property
     def free(self) -> int:
@@ -95,11 +97,11 @@ class Drive(RuleBasedStateMachine):
             with pytest.raises(UploadEnded):
                 self.database.commit(upload_id, QUORUM)
             return ""
-        file_id = self.database.commit(upload_id, QUORUM).file_id
+        file_id = self.database.commit(upload_id, QUORUM, KEPT).file_id
         assert file_id == self.live.get(name, file_id)
         del self.reserved[upload_id]
         self.live[name] = file_id
-        self.versions.setdefault(file_id, []).append(size)
+        self.versions[file_id] = [*self.versions.get(file_id, []), size][-KEPT:]
         return file_id
 
     @rule(upload_id=consumes(open_uploads))
@@ -119,6 +121,10 @@ class Drive(RuleBasedStateMachine):
             self.database.run(changes.purge, self.person, file_id)
             self.live = {name: one for name, one in self.live.items() if one != file_id}
             del self.versions[file_id]
+
+    @rule(limit=st.integers(1, 5))
+    def sweep(self, limit: int) -> None:
+        self.database.run(sweeping.sweep, limit)
 
     @rule(node_id=st.sampled_from(NODES), is_repaired=st.booleans())
     def lose_and_repair(self, node_id: str, is_repaired: bool) -> None:

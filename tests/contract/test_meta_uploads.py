@@ -16,7 +16,7 @@ from cloudgrpc.errors import Missing, NameTaken, QuotaExceeded, RequestIdReused,
 from cloudgrpc.meta import changes, copies, files, nodes, uploads
 from cloudgrpc.meta.models import Account, Entry, Receipt, Upload, UploadChunk, Version, new_id
 from cloudgrpc.meta.uploads import Answer, Planned, Stored
-from contract.meta_fixture import HOUR, NOT_IDS, Meta, plan, wish_for
+from contract.meta_fixture import HOUR, KEEP, LIMITS, NOT_IDS, Meta, plan, wish_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,11 @@ def deadlocks(database: Meta, request: pytest.FixtureRequest) -> Callable[[], in
 
 
 def begin(person: Caller, name: str, size: int, **wish: Any) -> functools.partial[Answer | None]:
-    return functools.partial(uploads.begin, new_id(), wish_for(person, name, size, **wish), [], HOUR)
+    return functools.partial(uploads.begin, new_id(), wish_for(person, name, size, **wish), [], HOUR, LIMITS)
+
+
+def make_folder(database: Meta, person: Caller, name: str) -> str:
+    return database.run(changes.make_folder, person, "", name, LIMITS).folder_id
 
 
 # The flow
@@ -79,7 +83,7 @@ def test_an_empty_file_is_a_file(database: Meta, alice: Caller) -> None:
 def test_a_chunk_is_written_down_before_it_is_sent(database: Meta, alice: Caller) -> None:
     first, second = Planned(0, new_id()), Planned(1, new_id())
     upload_id = new_id()
-    database.run(uploads.begin, upload_id, wish_for(alice, "a", 20), [first], HOUR)
+    database.run(uploads.begin, upload_id, wish_for(alice, "a", 20), [first], HOUR, LIMITS)
     database.run(uploads.receive, upload_id, [Stored(first.chunk_id, 10, "s", ("pool",))], [second], HOUR)
     names = database.run(lambda: {chunk.chunk_id for chunk in UploadChunk.select()})
     assert names == {first.chunk_id, second.chunk_id}
@@ -164,7 +168,7 @@ def test_of_a_commit_and_an_abandon_at_once_exactly_one_happens(database: Meta, 
     for attempt in range(4):
         upload_id = database.begin(alice, f"file{attempt}", 10)
         chunk_id = database.send(upload_id, 0, 10)
-        works = [
+        works: list[Any] = [
             functools.partial(uploads.commit, upload_id, [], "d", 1, KEEP),
             functools.partial(uploads.abandon, upload_id),
         ]
@@ -220,10 +224,10 @@ def test_a_commit_without_every_byte_on_its_quorum_is_refused(
 
 def test_a_commit_into_a_folder_that_was_deleted_meanwhile_is_refused(database: Meta, alice: Caller) -> None:
     for way in (changes.trash, changes.purge):
-        folder = database.run(changes.make_folder, alice, "", "folder").folder_id
+        folder = make_folder(database, alice, "folder")
         upload_id = database.begin(alice, "a", 10, parent_id=folder)
         database.send(upload_id, 0, 10)
-        database.run(way, alice.account_id, folder)
+        database.run(way, alice, folder)
         with pytest.raises(UploadEnded):
             database.commit(upload_id)
         database.run(uploads.abandon, upload_id)
@@ -334,7 +338,7 @@ def test_retries_that_come_at_once_leave_one_upload(database: Meta, alice: Calle
 def test_a_request_id_is_not_taken_for_another_upload(
     database: Meta, alice: Caller, other: tuple[str, int, str]
 ) -> None:
-    folder = database.run(changes.make_folder, alice, "", "folder").folder_id
+    folder = make_folder(database, alice, "folder")
     name, size, where = other
     reuse = begin(alice, name, size, request_id="r", parent_id=folder if where == "folder" else "")
     upload_id = database.begin(alice, "a", 100, request_id="r")
@@ -390,11 +394,11 @@ def test_names_are_compared_in_composed_form_and_kept_as_given(database: Meta, a
     assert database.put(alice, "caf\u00e9", 1) == file_id
     assert database.read(files.find_file, alice, file_id).name == "cafe\u0301"
     with pytest.raises(NameTaken):
-        database.run(changes.make_folder, alice, "", "caf\u00e9")
+        make_folder(database, alice, "caf\u00e9")
 
 
 def test_a_file_cannot_take_the_name_of_a_folder(database: Meta, alice: Caller) -> None:
-    database.run(changes.make_folder, alice, "", "photos")
+    make_folder(database, alice, "photos")
     with pytest.raises(NameTaken):
         database.begin(alice, "photos", 1)
     assert database.used(alice.account_id) == (0, 0)
@@ -403,7 +407,7 @@ def test_a_file_cannot_take_the_name_of_a_folder(database: Meta, alice: Caller) 
 def test_a_folder_that_took_the_name_meanwhile_is_not_replaced(database: Meta, alice: Caller) -> None:
     upload_id = database.begin(alice, "photos", 1)
     database.send(upload_id, 0, 1)
-    database.run(changes.make_folder, alice, "", "photos")
+    make_folder(database, alice, "photos")
     with pytest.raises(NameTaken):
         database.commit(upload_id)
 
@@ -427,12 +431,22 @@ def test_nobody_uploads_to_an_account_that_is_not(database: Meta, alice: Caller)
         database.begin(dataclasses.replace(alice, account_id=new_id()), "a", 1)
 
 
-def test_the_folder_of_somebody_else_or_a_file_is_no_folder(database: Meta, alice: Caller) -> None:
+def test_what_is_somebody_elses_is_no_place_for_an_upload(database: Meta, alice: Caller) -> None:
     bob = database.enroll()
-    folder = database.run(changes.make_folder, bob, "", "his").folder_id
-    for parent_id in (folder, bob.root_id, database.put(alice, "file", 1)):
+    for parent_id in (make_folder(database, bob, "his"), bob.root_id, database.put(bob, "file", 1)):
         with pytest.raises(Missing):
             database.begin(alice, "a", 1, parent_id=parent_id)
+
+
+def test_an_upload_to_a_file_is_its_next_content_whatever_the_name(database: Meta, alice: Caller) -> None:
+    file_id = database.put(alice, "a", 10)
+    assert database.put(alice, "another name", 20, parent_id=file_id) == file_id
+    upload_id = database.begin(alice, "x", 5, parent_id=file_id, request_id="r")
+    database.send(upload_id, 0, 5)
+    answer = database.commit(upload_id)
+    assert (answer.file_id, answer.version) == (file_id, 3)
+    assert database.run(begin(alice, "x", 5, parent_id=file_id, request_id="r")) == answer
+    assert database.read(files.find_file, alice, file_id).name == "a"
 
 
 # Races that only PostgreSQL runs; SQLite takes turns, and the outcome is the same.
@@ -462,7 +476,7 @@ def test_a_heartbeat_does_not_wait_for_an_upload_to_its_node(database: Meta, ali
     committing, done = threading.Event(), threading.Event()
 
     def commit_slowly() -> None:
-        uploads.commit(upload_id, [], "d", 1)
+        uploads.commit(upload_id, [], "d", 1, KEEP)
         committing.set()
         assert done.wait(20)
 
@@ -489,8 +503,8 @@ def test_an_upload_that_ends_while_its_file_is_deleted_leaves_one_of_both_orders
         delete = functools.partial(way, alice, file_id)
         committed, deleted = database.race([functools.partial(uploads.commit, upload_id, [], "d", 1, KEEP), delete])
         assert isinstance(committed, Answer)
-        assert deleted is None
-        live = database.run(lambda: [one.entry_id for one in Entry.select().where(Entry.trashed_at.is_null())])
+        assert not isinstance(deleted, Exception)
+        live = database.run(lambda: [one.entry_id for one in Entry.select().where(Entry.parent.is_null(False))])
         assert (committed.file_id in live) is (committed.file_id != file_id)
         assert file_id not in live
         assert database.used(alice.account_id) == database.counted(alice.account_id)

@@ -1,0 +1,241 @@
+"""Copying: new entries and versions that share their chunks with what was copied. No byte travels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from peewee import JOIN, Value, ValuesList
+
+from cloudgrpc.core import paths
+from cloudgrpc.errors import CopyTooLarge, FolderCycle, InvalidField, NameTaken, VersionMoved
+from cloudgrpc.meta import room, tree, versions
+from cloudgrpc.meta.changes import record
+from cloudgrpc.meta.db import now, rows
+from cloudgrpc.meta.models import Entry, Extent, Version, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudgrpc.meta.tree import Child, Limits, Person, Reached
+
+ENTRIES_MOST = 100_000
+
+
+@dataclass(frozen=True)
+class CopyTo:
+    """Where a copy is to go."""
+
+    folder_id: str  # "" is the root folder
+    name: str = ""  # "" keeps it
+    replace: bool = False  # a file of that name gets the content as its next version
+    expected_version: int | None = None  # of that file; 0: there must be none; None: any
+
+
+@dataclass(frozen=True)
+class Copied:
+    entry_id: str  # of the copy
+    files: int
+    folders: int
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class _Twin:
+    """An entry below the folder that is copied, and the ids of its copy."""
+
+    like_id: str
+    entry_id: str
+    parent_id: str
+    like_version_id: str | None  # None for a folder
+    version_id: str | None
+
+
+def copy(person: Person, entry_id: str, to: CopyTo, limits: Limits, keep: int) -> Copied:
+    """Copy a file's newest content, or a folder with all it holds, each file with its newest content.
+
+    `keep`: versions that are kept of a file that is replaced. Raises: Missing, ReadOnlyShare (the folder it is to go
+    to), NameTaken, VersionMoved, FolderCycle, CopyTooLarge, QuotaExceeded, TooDeep, PathTooLong, InvalidField.
+    """
+    tree.lock([tree.reach(person, entry_id).owner_id, tree.reach_folder(person, to.folder_id).owner_id])
+    source = tree.reach(person, entry_id)
+    target = tree.reach_folder(person, to.folder_id).check_writable()
+    name = to.name or source.name
+    if source.is_folder and tree.is_within(source.entry_id, target.entry_id):
+        raise FolderCycle(name=source.name or "The root folder")
+    if not name:
+        raise InvalidField(field="new_name", reason="must not be empty for a copy of a root folder")
+    standing = tree.live_child(target.entry_id, name)
+    _check_standing(source, standing, to, name)
+    if standing is not None:
+        copied = _replace(person, source, standing, target.owner_id, keep)
+    else:
+        height, longest = tree.extent_below(source.entry_id) if source.is_folder else (0, 0)
+        tree.check_place(target, name, limits, height, longest)
+        copied = (_copy_folder if source.is_folder else _copy_file)(person, source, target, name)
+    # The owner of the target need not be allowed to know where the source lies.
+    like = source.owner_path if source.owner_id == target.owner_id else source.name
+    record(
+        "entry.copied",
+        f"{like} was copied to {target.owner_path.rstrip('/')}/{name}",
+        person,
+        target.owner_id,
+        seen=f"{source.path} was copied to {target.path.rstrip('/')}/{name}",
+        entry_id=copied.entry_id,
+        files=copied.files,
+        folders=copied.folders,
+        bytes=copied.size_bytes,
+    )
+    return copied
+
+
+def _check_standing(source: Reached, standing: Child | None, to: CopyTo, name: str) -> None:
+    """Raises: NameTaken, VersionMoved."""
+    if standing is not None:
+        can_replace = to.replace and {source.kind, standing.kind} == {"file"} and standing.entry_id != source.entry_id
+        if not can_replace:
+            raise NameTaken(name=name)
+    version = versions.newest_number(standing.entry_id) if standing else 0
+    if to.expected_version is not None and version != to.expected_version:
+        raise VersionMoved(name=name, version=version, expected=to.expected_version)
+
+
+def _replace(person: Person, source: Reached, standing: Child, owner_id: str, keep: int) -> Copied:
+    size = Version.get_by_id(source.version_id).size_bytes
+    room.charge(owner_id, standing.name, size)
+    number = versions.add(standing.entry_id, source.version_id or "", person.email)
+    versions.prune(owner_id, standing.entry_id, number, keep)
+    return Copied(standing.entry_id, 1, 0, size)
+
+
+def _copy_file(person: Person, source: Reached, target: Reached, name: str) -> Copied:
+    size = Version.get_by_id(source.version_id).size_bytes
+    room.charge(target.owner_id, name, size)
+    entry_id = _make_top(source, target, name)
+    versions.add(entry_id, source.version_id or "", person.email)
+    return Copied(entry_id, 1, 0, size)
+
+
+def _copy_folder(person: Person, source: Reached, target: Reached, name: str) -> Copied:
+    held = _held(source)
+    size = sum(size or 0 for *_, size in held)
+    room.charge(target.owner_id, name, size)
+    top_id = _make_top(source, target, name)
+    twins = _twins(source.entry_id, top_id, held)
+    for start in range(0, len(twins), tree.IDS_PER_STATEMENT):
+        _insert(twins[start : start + tree.IDS_PER_STATEMENT], target.owner_id, person.email)
+    files = sum(twin.version_id is not None for twin in twins)
+    return Copied(top_id, files, len(twins) - files + 1, size)
+
+
+def _held(source: Reached) -> list[tuple[str, str, str | None, int | None]]:
+    """All below a folder, what holds before what is held: id, parent, newest version (None for a folder) and its size.
+
+    Raises: CopyTooLarge.
+    """
+    found = tree.below(Entry.entry_id == source.entry_id)
+    query = (
+        Entry.select(Entry.entry_id, Entry.parent, Entry.version_id, Version.size_bytes)
+        .join(found, on=(found.c.entry_id == Entry.entry_id))
+        .switch(Entry)
+        .join(Version, JOIN.LEFT_OUTER, on=(Version.version_id == Entry.version_id))
+        .where(found.c.step > 0)
+        .order_by(found.c.step)
+        .limit(ENTRIES_MOST)
+        .with_cte(found)
+    )
+    held = rows(query)
+    if len(held) == ENTRIES_MOST:  # with the folder itself one too many
+        raise CopyTooLarge(name=source.name, most=ENTRIES_MOST)
+    return held
+
+
+def _twins(source_id: str, top_id: str, held: Sequence[tuple[str, str, str | None, int | None]]) -> list[_Twin]:
+    folders = {source_id: top_id}
+    twins = []
+    for entry_id, parent_id, version_id, _ in held:
+        twin_id = new_id()
+        if version_id is None:
+            folders[entry_id] = twin_id
+        twins.append(_Twin(entry_id, twin_id, folders[parent_id], version_id, new_id() if version_id else None))
+    return twins
+
+
+def _make_top(source: Reached, target: Reached, name: str) -> str:
+    """The copy itself, still empty; its id."""
+    moment = now()
+    entry = Entry.create(
+        entry_id=new_id(),
+        account=target.owner_id,
+        parent=target.entry_id,
+        kind=source.kind,
+        name=name,
+        name_key=paths.name_key(name),
+        created_at=moment,
+        modified_at=moment,
+    )
+    return str(entry.entry_id)
+
+
+def _insert(twins: Sequence[_Twin], owner_id: str, made_by: str) -> None:
+    """Made by the database out of what it holds; only the ids go there."""
+    moment = now()
+    columns = ("like_id", "entry_id", "parent_id", "like_version_id", "version_id")
+    values = [tuple(getattr(twin, column) for column in columns) for twin in twins]
+    twin = ValuesList(values).cte("twin", columns=columns)
+    Entry.insert_from(
+        Entry.select(
+            twin.c.entry_id,
+            Value(owner_id),
+            twin.c.parent_id,
+            Entry.kind,
+            Entry.name,
+            Entry.name_key,
+            twin.c.version_id,
+            Value(moment),
+            Value(moment),
+        )
+        .join(twin, on=(twin.c.like_id == Entry.entry_id))
+        .with_cte(twin),
+        [
+            Entry.entry_id,
+            Entry.account,
+            Entry.parent,
+            Entry.kind,
+            Entry.name,
+            Entry.name_key,
+            Entry.version_id,
+            Entry.created_at,
+            Entry.modified_at,
+        ],
+    ).execute()
+    Version.insert_from(
+        Version.select(
+            twin.c.version_id,
+            twin.c.entry_id,
+            Value(1),
+            Version.size_bytes,
+            Version.digest,
+            Version.mime_type,
+            Value(moment),
+            Value(made_by),
+        )
+        .join(twin, on=(twin.c.like_version_id == Version.version_id))
+        .with_cte(twin),
+        [
+            Version.version_id,
+            Version.entry,
+            Version.number,
+            Version.size_bytes,
+            Version.digest,
+            Version.mime_type,
+            Version.created_at,
+            Version.made_by,
+        ],
+    ).execute()
+    Extent.insert_from(
+        Extent.select(twin.c.version_id, Extent.position, Extent.chunk, Extent.length)
+        .join(twin, on=(twin.c.like_version_id == Extent.version))
+        .with_cte(twin),
+        [Extent.version, Extent.position, Extent.chunk, Extent.length],
+    ).execute()
