@@ -294,6 +294,18 @@ class Cluster:
         return stubs.FileServiceStub(self.channel)
 
     @property
+    def history(self) -> stubs.HistoryServiceStub:
+        return stubs.HistoryServiceStub(self.channel)
+
+    @property
+    def sharing(self) -> stubs.SharingServiceStub:
+        return stubs.SharingServiceStub(self.channel)
+
+    @property
+    def uploads(self) -> stubs.UploadServiceStub:
+        return stubs.UploadServiceStub(self.channel)
+
+    @property
     def storage(self) -> stubs.StorageServiceStub:
         return stubs.StorageServiceStub(self.channel)
 

@@ -71,6 +71,11 @@ class Person:
     root_id: str = ""
     version_id: str = ""
     chunk_id: str = ""
+    upload_id: str = ""  # of one chunk, which was not sent
+    whole_upload_id: str = ""  # of an empty file: it can be finished
+    share_token: str = ""  # of `folder_id`, with nobody who is enrolled
+    given_token: str = ""  # of a folder that somebody else shares with this person
+    given_id: str = ""
     session_id: str = ""  # of another session than `user` speaks with
     request_id: str = ""
     proof: str = ""  # a verification token for the address
@@ -99,6 +104,11 @@ class Person:
             "the root folder": self.root_id,
             "a version": self.version_id,
             "a chunk": self.chunk_id,
+            "an upload": self.upload_id,
+            "a whole upload": self.whole_upload_id,
+            "a share": self.share_token,
+            "a share with them": self.given_token,
+            "what is shared with them": self.given_id,
             "a session": self.session_id,
             "the account": self.user.user_id,
         }
@@ -109,13 +119,21 @@ class Person:
         return [*self.ids.values(), self.request_id, self.token, *self.more_tokens, self.proof, self.name]
 
 
-def settle(cluster: Cluster, name: str) -> Person:
-    """Enroll somebody, sign in once more, and keep something of everything."""
+def settle(cluster: Cluster, name: str, giver: User | None = None) -> Person:
+    """Enroll somebody, sign in once more, and keep something of everything. `giver`: who shares something with them, by
+    default somebody new."""
     user = cluster.enroll(f"{name}@example.org", f"{name} Person")
+    giver = giver or cluster.enroll(f"giver-of-{name}@example.org")
     person = Person(user, name, request_id=f"{name}-request")
+    person.given_id = giver.mkdir(f"{name}-given")
+    person.given_token = giver.share(person.given_id, user.email)
     person.folder_id = user.mkdir(f"{name}-folder")
     person.inner_id = user.upload(f"{name}-inner", CONTENT, folder=person.folder_id).file_id
+    person.share_token = user.share(person.folder_id, f"friend-of-{name}@example.org")
     person.file_id = user.upload(f"{name}-file", CONTENT, request_id=person.request_id).file_id
+    user.upload(f"{name}-file", CONTENT)  # its second version
+    person.upload_id = user.begin(f"{name}-upload", len(CONTENT))
+    person.whole_upload_id = user.begin(f"{name}-whole", 0)
     person.trashed_id = user.upload(f"{name}-trashed", CONTENT).file_id
     user.delete(person.trashed_id)
     sign_in_again(person)
@@ -147,6 +165,11 @@ def _session(make: Callable[[Person], Message], to_others: str = "OK") -> Rpc:
     return Rpc(Needs.SESSION, lambda person: [make(person)], to_others)
 
 
+def _ones_own(make: Callable[[Person], Message]) -> Rpc:
+    """For things of the person's own; those of others do not exist."""
+    return _session(make, "NOT_FOUND")
+
+
 def _later(make: Callable[[Person], Message]) -> Rpc:
     return Rpc(Needs.LATER, lambda person: [make(person)], "UNIMPLEMENTED")
 
@@ -170,9 +193,7 @@ RPCS: dict[str, Rpc] = {
     "AuthService/Logout": _session(lambda p: pb.LogoutRequest(session_token=p.token)),
     "AuthService/WhoAmI": _session(lambda p: pb.WhoAmIRequest(session_token=p.token)),
     "AuthService/ListSessions": _session(lambda p: pb.ListSessionsRequest(session_token=p.token)),
-    "AuthService/EndSession": _session(
-        lambda p: pb.EndSessionRequest(session_token=p.token, session_id=p.session_id), "NOT_FOUND"
-    ),
+    "AuthService/EndSession": _ones_own(lambda p: pb.EndSessionRequest(session_token=p.token, session_id=p.session_id)),
     "AuthService/ChangeName": _session(lambda p: pb.ChangeNameRequest(session_token=p.token, full_name="Another Name")),
     "AuthService/ExportAccount": _session(lambda p: pb.ExportAccountRequest(session_token=p.token)),
     "AuthService/CloseAccount": _session(
@@ -184,30 +205,85 @@ RPCS: dict[str, Rpc] = {
         lambda p: list(upload_messages(p.token, "new", CONTENT, folder=p.folder_id, request_id="new")),
         "NOT_FOUND",
     ),
-    "FileService/DownloadFile": _session(
-        lambda p: pb.DownloadFileRequest(session_token=p.token, file_id=p.file_id), "NOT_FOUND"
+    "FileService/DownloadFile": _ones_own(lambda p: pb.DownloadFileRequest(session_token=p.token, file_id=p.file_id)),
+    "FileService/ListFiles": _ones_own(
+        lambda p: pb.ListFilesRequest(session_token=p.token, folder_id=p.folder_id, page_size=1)
     ),
-    "FileService/ListFiles": _session(
-        lambda p: pb.ListFilesRequest(session_token=p.token, folder_id=p.folder_id, page_size=1), "NOT_FOUND"
+    "FileService/DeleteFile": _ones_own(
+        lambda p: pb.DeleteFileRequest(session_token=p.token, file_id=p.file_id, permanent=True)
     ),
-    "FileService/DeleteFile": _session(
-        lambda p: pb.DeleteFileRequest(session_token=p.token, file_id=p.file_id, permanent=True), "NOT_FOUND"
+    "FileService/GetFileMetadata": _ones_own(
+        lambda p: pb.FileMetadataRequest(session_token=p.token, file_id=p.file_id)
     ),
-    "FileService/GetFileMetadata": _session(
-        lambda p: pb.FileMetadataRequest(session_token=p.token, file_id=p.file_id), "NOT_FOUND"
+    "FileService/CreateFolder": _ones_own(
+        lambda p: pb.CreateFolderRequest(session_token=p.token, folder_name="new", parent_folder_id=p.folder_id)
     ),
-    "FileService/CreateFolder": _session(
-        lambda p: pb.CreateFolderRequest(session_token=p.token, folder_name="new", parent_folder_id=p.folder_id),
-        "NOT_FOUND",
-    ),
-    "FileService/ShareFile": _later(
+    "FileService/ShareFile": _ones_own(
         lambda p: pb.ShareFileRequest(
             session_token=p.token, file_id=p.file_id, share_with_email="x@example.org", permission="read"
         )
     ),
-    "FileService/GetSharedFiles": _later(lambda p: pb.GetSharedFilesRequest(session_token=p.token)),
-    "FileService/ResolvePath": _session(
-        lambda p: pb.ResolvePathRequest(session_token=p.token, path=f"/{p.name}-folder/{p.name}-inner"), "NOT_FOUND"
+    "FileService/GetSharedFiles": _session(lambda p: pb.GetSharedFilesRequest(session_token=p.token)),
+    "FileService/ResolvePath": _ones_own(
+        lambda p: pb.ResolvePathRequest(session_token=p.token, path=f"/{p.name}-folder/{p.name}-inner")
+    ),
+    "FileService/MoveFile": _ones_own(
+        lambda p: pb.MoveFileRequest(session_token=p.token, file_id=p.file_id, target_folder_id=p.folder_id)
+    ),
+    "FileService/RenameFile": _ones_own(
+        lambda p: pb.RenameFileRequest(session_token=p.token, file_id=p.file_id, new_name="new", expected_version=2)
+    ),
+    "FileService/CopyFile": _ones_own(
+        lambda p: pb.CopyFileRequest(session_token=p.token, file_id=p.folder_id, new_name="copy")
+    ),
+    "FileService/DeleteFolder": _ones_own(
+        lambda p: pb.DeleteFolderRequest(session_token=p.token, folder_id=p.folder_id, recursive=True)
+    ),
+    "FileService/SearchFiles": _ones_own(
+        lambda p: pb.SearchFilesRequest(session_token=p.token, folder_id=p.folder_id, name="*inner")
+    ),
+    "HistoryService/ListTrash": _session(lambda p: pb.ListTrashRequest(session_token=p.token)),
+    "HistoryService/RestoreFile": _ones_own(
+        lambda p: pb.RestoreFileRequest(session_token=p.token, file_id=p.trashed_id)
+    ),
+    "HistoryService/EmptyTrash": _session(lambda p: pb.EmptyTrashRequest(session_token=p.token)),
+    "HistoryService/ListVersions": _ones_own(
+        lambda p: pb.ListVersionsRequest(session_token=p.token, file_id=p.file_id)
+    ),
+    "HistoryService/RestoreVersion": _ones_own(
+        lambda p: pb.RestoreVersionRequest(session_token=p.token, file_id=p.file_id, version=1)
+    ),
+    "HistoryService/DeleteVersion": _ones_own(
+        lambda p: pb.DeleteVersionRequest(session_token=p.token, file_id=p.file_id, version=1)
+    ),
+    "HistoryService/ListHistory": _session(lambda p: pb.ListHistoryRequest(session_token=p.token)),
+    "SharingService/ListShares": _ones_own(lambda p: pb.ListSharesRequest(session_token=p.token, file_id=p.folder_id)),
+    "SharingService/UnshareFile": _ones_own(
+        lambda p: pb.UnshareFileRequest(session_token=p.token, share_token=p.share_token)
+    ),
+    "SharingService/OpenShare": _ones_own(
+        lambda p: pb.OpenShareRequest(session_token=p.token, share_token=p.given_token)
+    ),
+    "UploadService/BeginUpload": _ones_own(
+        lambda p: pb.BeginUploadRequest(
+            metadata=pb.FileMetadata(session_token=p.token, filename="new", parent_folder_id=p.folder_id)
+        )
+    ),
+    "UploadService/PutChunks": Rpc(
+        Needs.SESSION,
+        lambda p: [
+            pb.PutChunksRequest(header=pb.PutChunksHeader(session_token=p.token, upload_id=p.upload_id, count=1)),
+            pb.PutChunksRequest(chunk_data=CONTENT),
+        ],
+        "NOT_FOUND",
+    ),
+    "UploadService/GetUpload": _ones_own(lambda p: pb.GetUploadRequest(session_token=p.token, upload_id=p.upload_id)),
+    "UploadService/ListUploads": _session(lambda p: pb.ListUploadsRequest(session_token=p.token)),
+    "UploadService/FinishUpload": _ones_own(
+        lambda p: pb.FinishUploadRequest(session_token=p.token, upload_id=p.whole_upload_id)
+    ),
+    "UploadService/CancelUpload": _ones_own(
+        lambda p: pb.CancelUploadRequest(session_token=p.token, upload_id=p.upload_id)
     ),
     "StorageService/GetStorageInfo": _session(lambda p: pb.StorageInfoRequest(session_token=p.token)),
     "StorageService/GetStorageUsage": _session(lambda p: pb.StorageUsageRequest(session_token=p.token)),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
 import termios
+from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
 import pexpect
 from pexpect.fdpexpect import fdspawn
 
-from cloudgrpc.clients.session import SessionStore, SignIn
+from cloudgrpc.clients.session import Gateway, SessionStore, SignIn
+from cloudgrpc.clients.shell import Shell
 from cloudgrpc.errors import Exit
 from program import PATIENCE_S
 
@@ -65,6 +68,29 @@ class Person:
         assert "Traceback" not in err
         assert process.returncode == exit_code, f"{process.returncode} instead of {exit_code}:\n{out}{err}"
         return out + err
+
+    def here(self, *words: str, said: str = "", exit_code: int = Exit.OK) -> str:
+        """As `shell`, but in this process: for many small things, each of which would take the start of a program."""
+        told = io.StringIO()
+        with Gateway(self.cluster.address) as gateway, redirect_stdout(told), redirect_stderr(told):
+            shell = Shell(gateway, self.store)
+            if words:
+                shell.run(list(words))
+            else:
+                shell.run_script(said.splitlines())
+        assert shell.exit_code == exit_code, f"{shell.exit_code} instead of {exit_code}:\n{told.getvalue()}"
+        return told.getvalue()
+
+    def script_here(self, *lines: str) -> str:
+        """As `script`, but in this process."""
+        return self.here(said="\n".join(lines))
+
+    def output(self, *words: str) -> bytes:
+        """What one command, which succeeds, writes to stdout."""
+        command = self._command(*words)
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, check=True
+        ).stdout
 
     def script(self, *lines: str) -> str:
         """Run commands of one process, all of which succeed."""
@@ -119,6 +145,11 @@ class Terminal(Spawn):
         )
         os.close(theirs)
         super().__init__(ours, encoding="utf-8", timeout=PATIENCE_S)
+
+    def give(self, command: str) -> None:
+        """Type a command when the prompt is there, in a root folder and without colours."""
+        self.expect_exact("/>")
+        self.sendline(command)
 
     def leave(self) -> int:
         """Ctrl-D; then as `left`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 
@@ -42,6 +42,12 @@ class User:
         messages = upload_messages(self.token, name, data, size=size, folder=folder, request_id=request_id)
         return self.cluster.files.UploadFile(messages, timeout=CALL_S)
 
+    def begin(self, name: str, size: int, folder: str = "") -> str:
+        """An upload to be gone on with; its id."""
+        metadata = pb.FileMetadata(session_token=self.token, filename=name, file_size=size, parent_folder_id=folder)
+        request = pb.BeginUploadRequest(metadata=metadata)
+        return self.cluster.uploads.BeginUpload(request, timeout=CALL_S).upload.upload_id
+
     def download(self, file_id: str) -> bytes:
         return b"".join(piece.chunk_data for piece in self.pieces(file_id))
 
@@ -68,6 +74,50 @@ class User:
     def delete(self, file_id: str, *, permanent: bool = False) -> None:
         request = pb.DeleteFileRequest(session_token=self.token, file_id=file_id, permanent=permanent)
         self.cluster.files.DeleteFile(request, timeout=CALL_S)
+
+    def move(self, entry_id: str, folder: str = "", name: str = "") -> None:
+        request = pb.MoveFileRequest(session_token=self.token, file_id=entry_id, target_folder_id=folder, new_name=name)
+        self.cluster.files.MoveFile(request, timeout=CALL_S)
+
+    def resolve(self, path: str, folder: str = "") -> pb.ResolvePathResponse:
+        request = pb.ResolvePathRequest(session_token=self.token, path=path, folder_id=folder)
+        return self.cluster.files.ResolvePath(request, timeout=CALL_S)
+
+    def share(self, entry_id: str, email: str, permission: str = "", until: str = "") -> str:
+        """The share's token."""
+        request = pb.ShareFileRequest(
+            session_token=self.token, file_id=entry_id, share_with_email=email, permission=permission, until=until
+        )
+        return self.cluster.files.ShareFile(request, timeout=CALL_S).share_token
+
+    def unshare(self, share_token: str = "", file_id: str = "", email: str = "") -> None:
+        request = pb.UnshareFileRequest(
+            session_token=self.token, share_token=share_token, file_id=file_id, shared_with_email=email
+        )
+        self.cluster.sharing.UnshareFile(request, timeout=CALL_S)
+
+    def shares(self, file_id: str = "") -> list[pb.ShareEntry]:
+        request = pb.ListSharesRequest(session_token=self.token, file_id=file_id)
+        return list(self.cluster.sharing.ListShares(request, timeout=CALL_S).shares)
+
+    def shared_with_me(self) -> list[pb.SharedFileEntry]:
+        request = pb.GetSharedFilesRequest(session_token=self.token)
+        return list(self.cluster.files.GetSharedFiles(request, timeout=CALL_S).shared_files)
+
+    def search(self, folder: str = "", **wanted: Any) -> list[str]:
+        """The paths of what is found, in order."""
+        request = pb.SearchFilesRequest(session_token=self.token, folder_id=folder, **wanted)
+        paths = []
+        while True:
+            reply = self.cluster.files.SearchFiles(request, timeout=CALL_S)
+            paths += [found.path for found in reply.found]
+            if not reply.next_page_token:
+                return sorted(paths)
+            request.page_token = reply.next_page_token
+
+    def history(self) -> list[pb.HistoryEntry]:
+        request = pb.ListHistoryRequest(session_token=self.token, page_size=1000)
+        return list(self.cluster.history.ListHistory(request, timeout=CALL_S).entries)
 
     def storage(self) -> pb.StorageInfoResponse:
         return self.cluster.storage.GetStorageInfo(pb.StorageInfoRequest(session_token=self.token), timeout=CALL_S)

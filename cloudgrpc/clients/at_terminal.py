@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -24,10 +24,17 @@ def can_hint() -> bool:
     return sys.stdout.isatty()
 
 
-def hint(text: str) -> None:
+def hint(*lines: str) -> None:
     if can_hint():
-        words = render.shown(text)
-        print(words if "NO_COLOR" in os.environ else f"\x1b[2m{words}\x1b[0m")
+        for line in lines:
+            print(render.styled(render.shown(line), render.DIM))
+
+
+def typable(word: str) -> str:
+    """A word as it is typed, quoted if it must be."""
+    if "'" in word and not set(word) & set('"\\$`!'):
+        return f'"{word}"'  # shlex would write 'it'"'"'s'
+    return shlex.quote(word)
 
 
 def agreed(question: str) -> bool:

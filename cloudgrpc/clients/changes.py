@@ -67,9 +67,7 @@ class Changes:
                 expected_version=if_version,
             )
             self._session.call(self._files.MoveFile, request, TREE_TIMEOUT_S)
-            print(
-                f"Moved {render.path_words(source.path, source.is_folder)} to {render.path_words(target.path(source), source.is_folder)}"
-            )
+            print(f"Moved {words_of(source)} to {render.path_words(target.path(source), source.is_folder)}")
 
         self._each(words, to, if_version, move, "moved")
 
@@ -77,6 +75,8 @@ class Changes:
         self, words: Sequence[str], to: str, is_recursive: bool, may_replace: bool, if_version: int | None
     ) -> None:
         """Raises: as `move`."""
+        if if_version is not None and not may_replace:
+            raise UsageWrong(reason="--if-version is about the file that is replaced, and needs --replace")
 
         def copy(source: Place, target: Target) -> None:
             if source.is_folder and not is_recursive:
@@ -98,7 +98,7 @@ class Changes:
                     raise
                 raise _taken(target.path(source)) from error
             there = render.path_words(target.path(source), source.is_folder)
-            print(f"Copied {render.path_words(source.path, source.is_folder)} to {there} ({_what(copied)})")
+            print(f"Copied {words_of(source)} to {there} ({_what(copied)})")
 
         self._each(words, to, if_version, copy, "copied")
 
@@ -134,6 +134,8 @@ class Changes:
         is_itself = found.entry_id == source.entry_id
         if found.is_folder and not is_itself:
             return Target(self._places.folder(word), "")
+        if self._places.address(found.path).parent.is_shared_list:
+            raise UsageWrong(reason=f"{found.path} is shared without its folder; nothing can be put in its place")
         folder, name = self._places.new(found.path)
         return Target(folder, name, None if is_itself else found)
 
@@ -168,6 +170,10 @@ def inside(folder: Place, name: str) -> str:
     return f"{folder.path.rstrip('/')}/{name}"
 
 
+def words_of(place: Place) -> str:
+    return render.path_words(place.path, place.is_folder)
+
+
 def changeable(place: Place) -> str:
     """Its ID. Raises: UsageWrong for what is no file or folder to be moved, copied or deleted."""
     if not place.entry_id:
@@ -178,7 +184,7 @@ def changeable(place: Place) -> str:
 
 
 def _taken(path: str) -> CloudError:
-    return NameTaken.told(f"{path} exists already; with --replace the copy becomes its next version.")
+    return NameTaken.told(f"{path} exists already; --replace makes the copy its next version.")
 
 
 def _what(copied: pb.CopyFileResponse) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from cloudgrpc.clients.expected import expected
 from cloudgrpc.clients.typed import continued, typed
 from cloudgrpc.core.paths import name_key
 from cloudgrpc.errors import CloudError
+from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.places import Place, Places
     from cloudgrpc.clients.shell_parser import Command
 
+DRIVE = "drive:"  # what a word of sync begins with that is a place in the drive
 SHOWN = 500  # more could not be read in a menu
 LEAST_OF_SHARED = 2  # letters of `shared:` that tell it from a folder whose name begins like it
 
@@ -72,29 +76,67 @@ class Completer:
             return self._values(option, value) if option else _options(wanted.options, word)
         if wanted.argument is None:
             return _options(wanted.options, word)
-        return self._values(wanted.argument, word)
+        return self._values(wanted.argument, word, wanted.taken)
 
     def _names_of_commands(self, word: str) -> Iterator[Candidate]:
         for name in sorted(self._commands):
             if name.startswith(word):
                 yield Candidate(name[len(word) :], name, self._commands[name].summary)
 
-    def _values(self, argument: argparse.Action, word: str) -> Iterable[Candidate]:
+    def _values(self, argument: argparse.Action, word: str, taken: int = 0) -> Iterator[Candidate]:
+        """`taken`: how many words the argument has already."""
         mark = mark_of(argument)
-        match mark:
-            case Completes.REMOTE | Completes.REMOTE_FOLDER:
-                return self._remote(word, is_folder_wanted=mark is Completes.REMOTE_FOLDER)
-            case Completes.LOCAL | Completes.LOCAL_FOLDER:
-                return _local(word, is_folder_wanted=mark is Completes.LOCAL_FOLDER)
-            case Completes.COMMAND:
-                return self._names_of_commands(word)
         if isinstance(argument, argparse._SubParsersAction):  # noqa: SLF001
             # Their descriptions stand there only.
             actions = argument._choices_actions  # noqa: SLF001
-            return _beginning(((each.dest, each.help or "") for each in actions), word)
-        return _beginning(((str(choice), "") for choice in mark or argument.choices or ()), word)
+            yield from _beginning(((each.dest, each.help or "") for each in actions), word)
+        elif mark is None:
+            yield from _beginning(((str(choice), "") for choice in argument.choices or ()), word)
+        if isinstance(mark, tuple):
+            yield from _beginning(((each, "") for each in mark), word)
+        elif mark:
+            yield from self._marked(mark, word, taken)
 
-    def _remote(self, word: str, *, is_folder_wanted: bool) -> Iterator[Candidate]:
+    def _marked(self, mark: Completes, word: str, taken: int) -> Iterable[Candidate]:
+        sources: dict[Completes, Callable[[str], Iterable[Candidate]]] = {
+            Completes.REMOTE: self._remote,
+            Completes.REMOTE_FOLDER: partial(self._remote, is_folder_wanted=True),
+            Completes.LOCAL: _local,
+            Completes.LOCAL_FOLDER: partial(_local, is_folder_wanted=True),
+            Completes.LOCAL_TO_REMOTE: self._both if taken else _local,
+            Completes.REMOTE_TO_LOCAL: self._both if taken else self._remote,
+            Completes.SIDE: self._side,
+            Completes.TRASH: self._trash,
+            Completes.COMMAND: self._names_of_commands,
+        }
+        return sources[mark](word)
+
+    def _both(self, word: str) -> Iterator[Candidate]:
+        for side, found in (("on this computer", _local), ("in your drive", self._remote)):
+            # What one side cannot tell, the other may.
+            with suppress(CloudError, OSError):
+                for each in found(word):
+                    yield replace(each, meaning=each.meaning or side)
+
+    def _side(self, word: str) -> Iterator[Candidate]:
+        if word.startswith(DRIVE):
+            yield from self._remote(word.removeprefix(DRIVE), is_folder_wanted=True)
+        elif word.startswith(SHARED):
+            yield from self._remote(word, is_folder_wanted=True)
+        else:
+            yield from _beginning([(DRIVE, "your drive"), (SHARED, "what others share with you")], word, is_whole=False)
+            yield from _local(word, is_folder_wanted=True)
+
+    def _trash(self, word: str) -> Iterator[Candidate]:
+        """The newest only: what was deleted long ago is rarely wanted back."""
+        session, start = self._places().session, name_key(word)
+        request = pb.ListTrashRequest(session_token=session.token, page_size=SHOWN)
+        for entry in session.call(session.gateway.history.ListTrash, request).entries:
+            key = name_key(entry.name)
+            if key.startswith(start):
+                yield Candidate(key[len(start) :], render.shown(entry.name), f"was {render.shown(entry.path)}")
+
+    def _remote(self, word: str, *, is_folder_wanted: bool = False) -> Iterator[Candidate]:
         head, slash, start = word.rpartition("/")
         if word.startswith(SHARED) and not slash:
             head, start = SHARED, word.removeprefix(SHARED)
@@ -119,7 +161,7 @@ def _of_place(place: Place, start: str) -> Candidate:
     return Candidate(rest + mark, render.shown(place.name) + mark, is_whole=not place.is_folder)
 
 
-def _local(word: str, *, is_folder_wanted: bool) -> Iterator[Candidate]:
+def _local(word: str, *, is_folder_wanted: bool = False) -> Iterator[Candidate]:
     """Raises: OSError."""
     head, slash, start = word.rpartition("/")
     if word == "~":
@@ -152,7 +194,15 @@ def _options(options: Iterable[argparse.Action], word: str) -> Iterator[Candidat
             yield Candidate(name[len(word) :], ", ".join(option.option_strings), option.help or "")
 
 
-def _beginning(words: Iterable[tuple[str, str]], start: str) -> Iterator[Candidate]:
+def _actions(argument: argparse.Action, word: str) -> Iterator[Candidate]:
+    """None for what is no choice of actions."""
+    if isinstance(argument, argparse._SubParsersAction):  # noqa: SLF001
+        # Their descriptions stand there only.
+        actions = argument._choices_actions  # noqa: SLF001
+        yield from _beginning(((each.dest, each.help or "") for each in actions), word)
+
+
+def _beginning(words: Iterable[tuple[str, str]], start: str, *, is_whole: bool = True) -> Iterator[Candidate]:
     for word, meaning in words:
         if word.startswith(start):
-            yield Candidate(word[len(start) :], word, meaning)
+            yield Candidate(word[len(start) :], word, meaning, is_whole)

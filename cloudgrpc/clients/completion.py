@@ -17,7 +17,11 @@ class Completes(Enum):
     REMOTE_FOLDER = auto()
     LOCAL = auto()  # files and folders of this computer
     LOCAL_FOLDER = auto()
+    LOCAL_TO_REMOTE = auto()  # the first word is LOCAL, a later one may be where that goes
+    REMOTE_TO_LOCAL = auto()
+    SIDE = auto()  # LOCAL, or with drive: or shared: before it REMOTE
     COMMAND = auto()  # commands of this shell
+    TRASH = auto()  # names of what lies in the trash
 
     def on(self, action: argparse.Action) -> None:
         _mark(action, self)
@@ -27,7 +31,11 @@ REMOTE = Completes.REMOTE
 REMOTE_FOLDER = Completes.REMOTE_FOLDER
 LOCAL = Completes.LOCAL
 LOCAL_FOLDER = Completes.LOCAL_FOLDER
+LOCAL_TO_REMOTE = Completes.LOCAL_TO_REMOTE
+REMOTE_TO_LOCAL = Completes.REMOTE_TO_LOCAL
+SIDE = Completes.SIDE
 COMMAND = Completes.COMMAND
+TRASH = Completes.TRASH
 
 
 def suggest(action: argparse.Action, words: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ class Expected:
     argument: argparse.Action | None  # an argument, or an option whose value comes; None: nothing more
     options: tuple[argparse.Action, ...] = ()  # which can still come; empty where none can
     is_option_begun: bool = False  # what is being typed starts with -
+    taken: int = 0  # how many words the argument has already
 
 
 @dataclass
@@ -27,7 +28,8 @@ class _State:
     options: dict[str, argparse.Action]
     used: list[argparse.Action] = field(default_factory=list)
     awaiting: argparse.Action | None = None  # the option whose value comes next
-    room: int = 0  # how many words the first argument still takes
+    taken: int = 0  # how many words the first argument has already
+    room: int = 0  # how many it still takes
     are_options_over: bool = False
 
 
@@ -42,9 +44,9 @@ def expected(parser: argparse.ArgumentParser, words: Sequence[str], word: str) -
         return Expected(state.awaiting)
     argument = state.arguments[0] if state.arguments else None
     if state.are_options_over:
-        return Expected(argument)
+        return Expected(argument, taken=state.taken)
     left = {id(action): action for action in state.options.values() if action not in state.used}
-    return Expected(argument, tuple(left.values()), word.startswith("-"))
+    return Expected(argument, tuple(left.values()), word.startswith("-"), state.taken)
 
 
 def _start(parser: argparse.ArgumentParser) -> _State:
@@ -91,7 +93,7 @@ def _take_argument(state: _State, word: str) -> argparse.ArgumentParser | None:
             return parsers[word]
         state.arguments.popleft()
     else:
-        state.room -= 1
+        state.room, state.taken = state.room - 1, state.taken + 1
         if state.room > 0:
             return None
         state.arguments.popleft()
@@ -100,6 +102,7 @@ def _take_argument(state: _State, word: str) -> argparse.ArgumentParser | None:
 
 
 def _make_room(state: _State) -> None:
+    state.taken = 0
     if state.arguments:
         nargs = state.arguments[0].nargs
         state.room = nargs if isinstance(nargs, int) else AT_MOST.get(nargs, MANY)

@@ -6,7 +6,6 @@ import mimetypes
 import os
 import stat
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -17,6 +16,7 @@ from cloudgrpc.errors import InvalidField, LocalFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @contextmanager
@@ -47,19 +47,38 @@ def checksum_of(path: Path, on_read: Callable[[int], None] = lambda _: None) -> 
     return f"blake3:{digest.hexdigest()}"
 
 
+def has_content(path: Path, size: int, checksum: str, on_read: Callable[[int], None]) -> bool:
+    """Whether the file at `path` is there and has this content; `on_read` is told how far it was looked at, and takes
+    it back when it has not."""
+    read = 0
+
+    def note(count: int) -> None:
+        nonlocal read
+        read += count
+        on_read(count)
+
+    try:
+        if checksum and path.lstat().st_size == size and checksum_of(path, note) == checksum:
+            return True
+    except (OSError, LocalFile):
+        pass  # whoever wants to read or replace it will be told why that cannot be
+    on_read(-read)
+    return False
+
+
 def fingerprint(path: Path, state: os.stat_result, folder_id: str, name: str) -> str:
     """What tells after a restart that an unfinished upload is of this very file, unchanged, for this very place."""
     told = [os.uname().nodename, str(path.absolute()), state.st_size, state.st_mtime_ns, state.st_ino, folder_id, name]
     return blake3("\0".join(map(str, told)).encode(errors="surrogateescape")).hexdigest()
 
 
-def destination(target: Path, name: str) -> Path:
-    """Where a file called `name` by the gateway is to be written.
+def destination(target: Path, name: str | None) -> Path:
+    """Where a file called `name` by the gateway is to be written; without a name, exactly at `target`.
 
     Raises: LocalFile when nothing may be written there, InvalidField when the name is not a plain name.
     """
     path = target
-    if target.is_dir():
+    if name is not None and target.is_dir():
         try:
             path = target / check_name(name, "filename")
         except InvalidField as error:

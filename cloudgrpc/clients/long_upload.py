@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import grpc
+
 from cloudgrpc.clients.calls import AWAY, LOST
 from cloudgrpc.clients.sending import Uploaded
 from cloudgrpc.clients.session import CALL_TIMEOUT_S
@@ -23,6 +25,7 @@ from cloudgrpc.errors import (
     CloudError,
     FileChanged,
     Missing,
+    UploadBusy,
     UploadDiffers,
     UploadEnded,
     UploadUnfinished,
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.sending import Sender
     from cloudgrpc.clients.source import Source
 
-FINISH_TIMEOUT_S = 120.0
+FINISH_TIMEOUT_S = 600.0  # a gateway that does not know all of the content reads it back from its nodes
 ASK_TIMEOUT_S = 3.0  # once a person has pressed Ctrl-C
 
 # After these nobody can go on with an upload.
@@ -73,6 +76,7 @@ class LongUpload:
         self._meter = meter
         self._status = standing or pb.UploadStatus()
         self._is_to_ask = standing is not None  # whether what is known of it may be out of date
+        self._kept_bytes = self._status.stored_bytes
         self._told = 0  # bytes, to the meter
 
     def run(self) -> Uploaded:
@@ -81,7 +85,7 @@ class LongUpload:
         try:
             if not self._status.upload_id:
                 self._status = persistently(self._begin, LOST)
-            return persistently(self._go_on, (*AWAY, UploadUnfinished), lambda: self._status.stored_bytes)
+            return persistently(self._go_on, (*AWAY, UploadUnfinished, UploadBusy), lambda: self._status.stored_bytes)
         except OVER:
             self.drop()
             raise
@@ -141,13 +145,18 @@ class LongUpload:
             raise pieces.fault
 
     def _finish(self) -> Uploaded:
-        checksum = self._source.checksum()
+        self._source.check_unchanged()
         request = pb.FinishUploadRequest(
-            session_token=self._session.token, upload_id=self._status.upload_id, checksum=checksum
+            session_token=self._session.token, upload_id=self._status.upload_id, checksum=self._source.checksum
         )
-        reply = self._session.call(self._uploads.FinishUpload, request, FINISH_TIMEOUT_S)
-        uploaded = Uploaded(reply.file_id, reply.checksum, self._source.size, reply.version)
-        uploaded.check(checksum, self._status.filename)
+        future = self._uploads.FinishUpload.future(request, timeout=FINISH_TIMEOUT_S)
+        with self._sender.calls.under_way(future):
+            try:
+                reply = future.result()
+            except grpc.RpcError as failure:
+                raise self._session.gateway.error_of(failure) from failure
+        uploaded = Uploaded(reply.file_id, reply.checksum, self._source.size, reply.version, self._kept_bytes)
+        uploaded.check(self._source.checksum, self._status.filename)
         return uploaded
 
     def _moved(self, count: int) -> None:

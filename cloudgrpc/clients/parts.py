@@ -8,6 +8,7 @@ a lock on it; a second one that downloads the same at the same time takes a file
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -24,6 +25,7 @@ from cloudgrpc.core.chunking import CHUNK_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 NAME = re.compile(r"\..*\.[0-9a-f]{8}(v\d+)?\.part\Z", re.DOTALL)
 # Cut to that, since with the marks around it a name of 255 bytes would be too long.
@@ -35,8 +37,10 @@ class Part:
     """What is here so far, and its digest."""
 
     def __init__(self, path: Path, handle: int) -> None:
+        """Raises: OSError."""
         self.path = path
-        self.size = 0  # bytes that were written, or read again, by this process
+        self.size = 0  # bytes, all of which are in the digest
+        self.unread = os.fstat(handle).st_size  # bytes that an earlier process left, and that are not
         self._handle = handle
         self._digest = blake3()
 
@@ -45,11 +49,12 @@ class Part:
         return f"blake3:{self._digest.hexdigest()}"
 
     def read_again(self, on_read: Callable[[int], None]) -> None:
-        """Hash what an earlier process left."""
+        """Hash what an earlier process left. Raises: OSError."""
         while piece := os.read(self._handle, CHUNK_BYTES):
             self._digest.update(piece)
             self.size += len(piece)
             on_read(len(piece))
+        self.unread = 0
 
     def write(self, piece: memoryview) -> None:
         self._digest.update(piece)
@@ -61,7 +66,7 @@ class Part:
     def start_over(self) -> None:
         os.ftruncate(self._handle, 0)
         os.lseek(self._handle, 0, os.SEEK_SET)
-        self.size = 0
+        self.size = self.unread = 0
         self._digest = blake3()
 
     def become(self, target: Path) -> None:
@@ -70,13 +75,10 @@ class Part:
         self.path.replace(target)
         flush_folder(target.parent)
 
-    def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
-
 
 @contextmanager
 def part_of(target: Path, file_id: str, version: int) -> Iterator[Part]:
-    """Locked while the block runs; it stays unless it is empty, was forgotten or became the target. Raises: LocalFile."""
+    """Locked while the block runs; it stays, unless it is empty or became the target. Raises: LocalFile."""
     try:
         path, handle = _locked(target, f"{file_id[:8]}v{version}")
         try:
@@ -89,18 +91,31 @@ def part_of(target: Path, file_id: str, version: int) -> Iterator[Part]:
         raise local_fault(error, target) from error
 
 
+@contextmanager
+def aside(target: Path) -> Iterator[BinaryIO]:
+    """A file that becomes `target`, on disk, if the block ends well; else nothing is left of it. Raises: LocalFile."""
+    path = _beside(target, secrets.token_hex(4))
+    try:
+        with path.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        path.replace(target)
+        flush_folder(target.parent)
+    except OSError as error:
+        raise local_fault(error, target) from error
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def forget_others(target: Path, file_id: str) -> None:
-    """Remove what is left of other versions of the file, which nobody is downloading now."""
-    mark = re.compile(re.escape(_beside(target, f"{file_id[:8]}v#").name).replace(r"\#", r"\d+"))
+    """Remove what is left of other versions of the file, unless somebody is downloading them."""
+    start, end = _beside(target, f"{file_id[:8]}v#").name.rsplit("#", 1)
     with suppress(OSError):
-        for path in [path for path in target.parent.iterdir() if mark.fullmatch(path.name)]:
-            with suppress(OSError):
-                handle = os.open(path, FLAGS & ~os.O_CREAT)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-                finally:
-                    os.close(handle)
+        names = [path.name for path in target.parent.iterdir()]
+        for name in names:
+            if name.startswith(start) and name.endswith(end) and name[len(start) : -len(end)].isdecimal():
+                _forget(target.with_name(name))
 
 
 def is_part(name: str) -> bool:
@@ -111,16 +126,56 @@ def is_part(name: str) -> bool:
 def _locked(target: Path, mark: str) -> tuple[Path, int]:
     """Raises: OSError."""
     path = _beside(target, mark)
-    while True:
-        try:
-            handle = os.open(path, FLAGS, 0o666)
-        except OSError:
-            if not path.parent.is_dir():
-                raise
-            return _own(target)  # something else has that name
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if stat.S_ISREG(os.fstat(handle).st_mode) and _is_at(path, handle):
-                return path, handle
-        ...
-'''
+    while (handle := _opened(path)) is not None:
+        if not _is_lockable(handle):
+            os.close(handle)
+            break
+        if _is_at(path, handle):
+            return path, handle
+        os.close(handle)  # whoever held it was done with it a moment ago
+    path = _beside(target, secrets.token_hex(4))
+    return path, os.open(path, FLAGS | os.O_EXCL, 0o666)
+
+
+def _forget(path: Path) -> None:
+    """Raises: OSError."""
+    handle = os.open(path, FLAGS & ~os.O_CREAT)
+    try:
+        if _is_lockable(handle):
+            path.unlink()
+    finally:
+        os.close(handle)
+
+
+def _opened(path: Path) -> int | None:
+    """None: what has this name is no file of ours. Raises: OSError."""
+    try:
+        handle = os.open(path, FLAGS, 0o666)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EACCES} and os.path.lexists(path):
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    return None
+
+
+def _is_lockable(handle: int) -> bool:
+    """Not when another one holds it, nor where the file system knows no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.samestat(path.lstat(), os.fstat(handle))
+    return False
+
+
+def _beside(target: Path, mark: str) -> Path:
+    short = os.fsencode(target.name)[:MOST_BYTES].decode(errors="ignore")
+    return target.with_name(f".{short}.{mark}.part")

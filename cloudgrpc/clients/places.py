@@ -5,6 +5,7 @@ How such words look is told in `address`; an ID is 32 hexadecimal digits.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.session import Session
 
 PAGE = 1000
+UNTOLD = -1  # how many files a folder holds, where the gateway does not tell
+NO_NAMES = {".", ".."}  # though names begin so, a gateway refuses them
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,17 @@ class Place:
     file: pb.FileEntry | None = None
     folder: pb.FolderEntry | None = None  # None for a file, the root folder and lists of shares
     permission: str = "own"  # "own", "write" or "read"
+    owner_email: str = ""  # "" where it was not told
 
     @property
     def is_folder(self) -> bool:
         return self.file is None
+
+    @property
+    def is_deleted(self) -> bool:
+        """It lies in the trash."""
+        entry = self.file or self.folder
+        return entry is not None and entry.is_deleted
 
     @property
     def is_shared_list(self) -> bool:
@@ -80,8 +90,12 @@ class Places:
     _shares: Shares | None = field(default=None, init=False)
 
     def find(self, word: str) -> Place:
-        """Raises: Missing."""
-        return self.by_id(word) if ID.fullmatch(word) else self.at(self.address(word))
+        """What looks like an ID is a name only where nothing has that ID. Raises: Missing, InvalidField."""
+        _check_word(word)
+        if ID.fullmatch(word):
+            with suppress(Missing):
+                return self.by_id(word)
+        return self.at(self.address(word))
 
     def folder(self, word: str) -> Place:
         """A folder that can hold files. Raises: Missing, UsageWrong when it is a file or a list of shares."""
@@ -97,6 +111,7 @@ class Places:
 
         Raises: Missing, InvalidField, UsageWrong when it would lie in a file or among the shares.
         """
+        _check_word(word)
         address = self.address(word)
         last = word.rstrip("/").rpartition("/")[2]
         if last in {"", ".", ".."} or not address.names:
@@ -112,8 +127,6 @@ class Places:
 
     def children(self, folder: Place, prefix: str = "", page: int = PAGE) -> Iterator[Place]:
         """What a folder holds, `page` entries at a time, folders first, each kind by name; `prefix`: of the names."""
-        if folder.is_shared_list:
-            return (place for place in self._shared_children(folder) if begins(place.name, prefix))
         return (place for each in self.pages(folder, prefix, size=page) for place in each)
 
     def walk(self, folder: Place) -> Iterator[Place]:
@@ -132,16 +145,19 @@ class Places:
         self, folder: Place, prefix: str = "", *, with_trash: bool = False, size: int = PAGE
     ) -> Iterator[list[Place]]:
         """A folder's listing, at most `size` entries at a time. Raises: Missing."""
+        if folder.is_shared_list:
+            yield [place for place in self._shared_children(folder) if begins(place.name, prefix)]
+            return
         request = pb.ListFilesRequest(
             session_token=self.session.token,
             folder_id=folder.entry_id,
             include_deleted=with_trash,
             page_size=size,
-            name_prefix=prefix,
+            name_prefix="" if prefix in NO_NAMES else prefix,
         )
         while True:
             page = self.session.call(self.session.gateway.files.ListFiles, request)
-            # A gateway of an older version knows no prefix and sends everything.
+            # A gateway of an older version knows no prefix and sends everything, of whatever name.
             yield [
                 *(_inner_folder(folder, entry) for entry in page.folders if begins(entry.folder_name, prefix)),
                 *(_inner_file(folder, entry) for entry in page.files if begins(entry.filename, prefix)),
@@ -154,6 +170,10 @@ class Places:
         """What a path names from the current folder, whether it exists or not."""
         return address_of(word, self.working.address)
 
+    def near(self, place: Place) -> str:
+        """Its path as it looks from the current folder, if it lies below that; else the whole path."""
+        return place.path.removeprefix(f"{self.working.path.rstrip('/')}/") or place.path
+
     def at(self, address: Address) -> Place:
         """Raises: Missing."""
         if address == ROOT:
@@ -165,13 +185,22 @@ class Places:
         share = self._share(address)
         return self._resolve(address, share.entry.file_id, address.names[2:])
 
+    def whole(self, place: Place) -> Place:
+        """With everything the gateway tells of it, which a list does not. Raises: Missing."""
+        if place.is_shared_list:
+            return place
+        return _place(self._resolved("", place.entry_id), place.path)
+
     def by_id(self, word: str) -> Place:
         """Raises: Missing."""
-        request = pb.ResolvePathRequest(session_token=self.session.token, folder_id=word.lower())
-        reply = self.session.call(self.session.gateway.files.ResolvePath, request)
-        if reply.permission in {"", "own"}:
-            return _place(reply, reply.path or word)
-        return _place(reply, f"{SHARED}{reply.owner_email}{reply.path}")
+        reply = self._resolved("", word.lower())
+        if reply.permission == "own":
+            return _place(reply, reply.path)
+        # The gateway tells the path from what was shared, which may have another name here.
+        top, *below = address_of(reply.path).names
+        shares = self._shared().get(reply.owner_email, {}).values()
+        name = next((share.name for share in shares if share.entry.share_token == reply.share_token), top)
+        return _place(reply, str(Address((reply.owner_email, name, *below), is_shared=True)))
 
     def _holder(self, place: Place) -> Place:
         if not place.is_folder or place.is_shared_list:
@@ -179,17 +208,20 @@ class Places:
         return place
 
     def _resolve(self, address: Address, start_id: str, names: Iterable[str]) -> Place:
-        path = "/" + "/".join(names)
-        request = pb.ResolvePathRequest(session_token=self.session.token, path=path, folder_id=start_id)
         try:
-            reply = self.session.call(self.session.gateway.files.ResolvePath, request)
+            reply = self._resolved("/" + "/".join(names), start_id)
         except Missing as error:
             if not address.is_shared:
                 raise
             raise Missing(what=address) from error
         return _place(reply, str(address))
 
+    def _resolved(self, path: str, start_id: str) -> pb.ResolvePathResponse:
+        request = pb.ResolvePathRequest(session_token=self.session.token, path=path, folder_id=start_id)
+        return self.session.call(self.session.gateway.files.ResolvePath, request)
+
     def _expand(self, word: str) -> list[Place]:
+        _check_word(word)
         address = self.address(word)
         if ID.fullmatch(word) or not any(map(is_pattern, address.names)):
             return [self.find(word)]
@@ -199,7 +231,7 @@ class Places:
             # Not a name of that very spelling; a pattern may also be no name at all.
             found = self._matching(address)
         if not found:
-            raise Missing(what=f"Anything that matches {word}")
+            raise Missing.told(f"Nothing matches {word}.")
         return found
 
     def _matching(self, address: Address) -> list[Place]:
@@ -227,7 +259,7 @@ class Places:
 
     def _shared_list(self, address: Address) -> Place:
         """Raises: Missing when that person shares nothing with me."""
-        if address != SHARED_LIST and address.name not in self._shared():
+        if address != SHARED_LIST and address.name.lower() not in self._shared():
             raise Missing(what=address)
         return Place(str(address), address.name, str(address), permission="read")
 
@@ -237,12 +269,12 @@ class Places:
             for owner in sorted(self._shared()):
                 yield self._shared_list(address.child(owner))
             return
-        for _, share in sorted(self._shared().get(address.name, {}).items()):
+        for _, share in sorted(self._shared().get(address.name.lower(), {}).items()):
             yield _shared_place(address.child(share.name), share)
 
     def _share(self, address: Address) -> Share:
         owner, top, *_ = address.names
-        share = self._shared().get(owner, {}).get(name_key(top))
+        share = self._shared().get(owner.lower(), {}).get(name_key(top))
         if share is None:
             raise Missing(what=address)
         return share
@@ -253,15 +285,32 @@ class Places:
         return self._shares
 
 
+def _check_word(word: str) -> None:
+    """Raises: InvalidField. A script's variable that was never set does not mean the current folder."""
+    if not word:
+        raise InvalidField(field="path", reason="must not be empty")
+    try:
+        word.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidField(field="path", reason=f"{word} is no UTF-8") from error
+
+
 def begins(name: str, prefix: str) -> bool:
     return name_key(name).startswith(name_key(prefix))
 
 
 def _place(reply: pb.ResolvePathResponse, path: str) -> Place:
-    permission = reply.permission or "own"
-    if reply.HasField("file"):
-        return Place(reply.file.file_id, reply.file.filename, path, reply.file, permission=permission)
-    return Place(reply.folder.folder_id, reply.folder.folder_name, path, folder=reply.folder, permission=permission)
+    file = reply.file if reply.HasField("file") else None
+    folder = None if file else reply.folder
+    return Place(
+        entry_id=file.file_id if file else reply.folder.folder_id,
+        name=file.filename if file else reply.folder.folder_name,
+        path=path,
+        file=file,
+        folder=folder,
+        permission=reply.permission or "own",
+        owner_email=reply.owner_email,
+    )
 
 
 def _inner_file(folder: Place, entry: pb.FileEntry) -> Place:
@@ -278,7 +327,7 @@ def _shared_place(address: Address, share: Share) -> Place:
     """With what the list of shares tells, which is less than a folder's list does."""
     entry, path = share.entry, str(address)
     if entry.is_folder:
-        folder = pb.FolderEntry(folder_id=entry.file_id, folder_name=entry.filename, is_shared=True)
+        folder = pb.FolderEntry(folder_id=entry.file_id, folder_name=entry.filename, file_count=UNTOLD, is_shared=True)
         return Place(entry.file_id, share.name, path, folder=folder, permission=entry.permission)
     file = pb.FileEntry(file_id=entry.file_id, filename=entry.filename, file_size=entry.file_size, is_shared=True)
     return Place(entry.file_id, share.name, path, file, permission=entry.permission)

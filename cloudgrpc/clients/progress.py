@@ -72,11 +72,12 @@ class Pace:
             self._moved += count
 
     def speed(self, now: float) -> float | None:
-        """Bytes a second over the last few seconds; `now` in seconds, never less than before. None: too early to say."""
+        """Bytes a second over the last few seconds. `now`: seconds of a clock that never goes back. None: too early."""
         self._samples.append((now, self._moved))
         while now - self._samples[0][0] > WINDOW_S:
             self._samples.popleft()
-        (then, before), took_s = self._samples[0], now - self._samples[0][0]
+        then, before = self._samples[0]
+        took_s = now - then
         return (self._moved - before) / took_s if took_s >= LEAST_S and self._moved > before else None
 
 

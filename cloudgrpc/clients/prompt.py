@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import cmd2
 from cmd2.exceptions import Cmd2ShlexError, EmptyStatement
 from cmd2.parsing import StatementParser
-from prompt_toolkit.shortcuts import CompleteStyle
 
 from cloudgrpc import __version__
 from cloudgrpc.clients.completer import Completer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from cloudgrpc.clients.past_lines import PastLines
     from cloudgrpc.clients.shell import Shell
@@ -53,22 +52,16 @@ class Group(cmd2.CommandSet["Prompt"]):
 
 
 class Prompt(cmd2.Cmd):
-    # Its own commands are for programmers, and some have the names of ours.
-    for _name in [name for name in vars(cmd2.Cmd) if name.startswith("do_") and name != "do__eof"]:
+    # cmd2's way to make room for commands of the same names; its other ones are silenced below.
+    for _name in ("do_help", "do_history", "do_quit"):
         delattr(cmd2.Cmd, _name)
 
     def __init__(self, shell: Shell, past: PastLines) -> None:
-        groups = [
-            type("Group", (Group,), {"DEFAULT_CATEGORY": title})(commands, self.default)
-            for title, commands in shell.groups.items()
-        ]
         super().__init__(
             allow_cli_args=False,
             allow_clipboard=False,
             allow_redirection=False,
-            command_sets=groups,
-            intro=f"CloudGrpc {__version__} at {shell.gateway.address}."
-            " Type help to see what you can do, exit to leave.",
+            intro="\n".join(_greeting(shell)),
             shortcuts={},
         )
         self._shell = shell
@@ -76,13 +69,14 @@ class Prompt(cmd2.Cmd):
         self._completer = Completer(shell.commands, shell.places)
         self.statement_parser = WordParser()
         self._show_where()
+        self._replace_commands()
         for line in past.read():
             self.main_session.history.append_string(line)
 
     def default(self, statement: cmd2.Statement) -> bool | None:
         """Every line but Ctrl-D ends here, also one whose command does not exist."""
         if statement.command in self._shell.commands:
-            self._past.add(statement.raw)
+            self._past.add(statement.raw.rstrip())
         is_over = self._shell.run(statement.argv)
         self._show_where()
         return is_over
@@ -96,10 +90,20 @@ class Prompt(cmd2.Cmd):
         """In place of cmd2's own way, which breaks words as its parser does. `text`: line[begidx:endidx]."""
         del begidx, custom_settings
         found = self._completer.complete(line[:endidx])
-        one_column = len(found) <= ONE_COLUMN
-        self.active_session.complete_style = CompleteStyle.COLUMN if one_column else CompleteStyle.MULTI_COLUMN
+        # One of prompt_toolkit's, which is a part of cmd2 and nothing of ours.
+        style = type(self.active_session.complete_style)
+        self.active_session.complete_style = style("COLUMN" if len(found) <= ONE_COLUMN else "MULTI_COLUMN")
         items = [cmd2.CompletionItem(text + each.rest, display=each.name, display_meta=each.meaning) for each in found]
         return cmd2.Completions(items, is_sorted=True, allow_finalization=False)
+
+    def _replace_commands(self) -> None:
+        """Ours for cmd2's, which are for programmers."""
+        for name in self.get_all_commands():
+            if name != "_eof":
+                setattr(self, f"do_{name}", None)
+        for title, commands in self._shell.commands.groups().items():
+            group = type("Group", (Group,), {"DEFAULT_CATEGORY": title})
+            self.register_command_set(group(commands, self.default))
 
     def _show_where(self) -> None:
         who, where = self._shell.who, self._shell.where
@@ -107,6 +111,13 @@ class Prompt(cmd2.Cmd):
             self.prompt = f"{who} {where}> " if where else f"{who}> "
         else:
             self.prompt = f"\x1b[32m{who}\x1b[0m \x1b[1;34m{where}\x1b[0m> " if where else f"{who}> "
+
+
+def _greeting(shell: Shell) -> Iterator[str]:
+    yield f"CloudGrpc {__version__} at {shell.gateway.address}."
+    yield "Type help to see what you can do, exit to leave; Tab completes what you type."
+    if not shell.where:
+        yield "To begin, type login and your e-mail address; or enroll, your address and your name."
 
 
 def _function(command: Command, run: Callable[[cmd2.Statement], bool | None]) -> Callable[[cmd2.Statement], Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import at_terminal, render
 from cloudgrpc.clients.address import ID
 from cloudgrpc.clients.attempts import Attempts
-from cloudgrpc.clients.changes import changeable, check_if_version
+from cloudgrpc.clients.changes import changeable, check_if_version, words_of
 from cloudgrpc.clients.places import Place
 from cloudgrpc.clients.session import TREE_TIMEOUT_S
 from cloudgrpc.pb import cloud_storage_pb2 as pb
@@ -41,7 +40,7 @@ class Removal:
         found = attempts.named(self._places, words)
         if found:
             check_if_version(manner.if_version, found)
-        if manner.is_permanent and not manner.is_sure and not agreed_to_delete([_words(place) for place in found]):
+        if manner.is_permanent and not manner.is_sure and not agreed_to_delete([words_of(place) for place in found]):
             print("Nothing was deleted.")
             return
         gone = []
@@ -61,7 +60,7 @@ class Removal:
         )
         self._session.call(self._files.DeleteFile, request, TREE_TIMEOUT_S)
         # What was named by its ID may be a folder, which only the gateway knows.
-        words = _words(place) if place.folder else render.shown(place.path)
+        words = words_of(place) if place.folder else render.shown(place.path)
         if is_permanent:
             print(f"Deleted {words} for good.")
         else:
@@ -86,18 +85,22 @@ class Removal:
                 expected_version=manner.if_version,
             )
             self._session.call(self._files.DeleteFile, file, TREE_TIMEOUT_S)
-        print(f"Deleted {_words(place)} for good." if manner.is_permanent else f"Moved {_words(place)} to the trash")
+        if manner.is_permanent:
+            print(f"Deleted {words_of(place)} for good.")
+        else:
+            whose = "the" if place.permission == "own" else "its owner's"
+            print(f"Moved {words_of(place)} to {whose} trash")
 
     def _hint(self, gone: Sequence[Place]) -> None:
         """Until when it can be restored, and how; a question to the gateway that only a person's hint is worth."""
         if not gone or not at_terminal.can_hint():
             return
         if gone[-1].permission != "own":
-            at_terminal.hint("Its owner can restore it from the trash.")
+            at_terminal.hint("Only its owner can bring it back from there.")
             return
         request = pb.ListTrashRequest(session_token=self._session.token, page_size=1)
         for entry in self._session.call(self._session.gateway.history.ListTrash, request).entries:
-            name = shlex.quote(gone[-1].path) if len(gone) == 1 else "NAME"
+            name = at_terminal.typable(gone[-1].path) if len(gone) == 1 else "NAME"
             at_terminal.hint(f"Until {render.when(entry.ends_at)} it can be brought back with: restore {name}")
 
 
@@ -114,7 +117,3 @@ def agreed_to_delete(paths: Sequence[str]) -> bool:
     what = paths[0] if len(paths) == 1 else " and ".join(counts)
     contents = " with all that is in it" if folders == 1 else " with all that is in them" if folders else ""
     return at_terminal.agreed(f"Delete {what}{contents} for good? That cannot be undone.")
-
-
-def _words(place: Place) -> str:
-    return render.path_words(place.path, place.is_folder)

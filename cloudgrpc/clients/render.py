@@ -1,4 +1,4 @@
-"""How things look to a person: sizes, dates, names, tables, progress bars, failures.
+"""How things look: sizes, dates, names, tables and failures to a person, JSON to a program.
 
 rich is imported when something is drawn, since it takes longer to load than most commands take to run.
 """
@@ -10,48 +10,29 @@ import os
 import re
 import sys
 import textwrap
-from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cloudgrpc.core.units import size_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console, RenderableType
-    from rich.progress import Progress, Task
 
     from cloudgrpc.errors import CloudError
 
 # Joiners have no shape of their own, but hold composed emoji and several scripts together.
 JOINERS = "\u200c\u200d"
 PIPE_WIDTH = 100_000  # no line is folded where a program reads it
-BAR_CELLS = 30
+BOLD, DIM, FOLDER = "1", "2", "1;34"  # ANSI styles
 NOT_ASCII = re.compile("[^\n -~]")
-
-
-class Meter(Protocol):
-    """What a transfer tells about its progress."""
-
-    def moved(self, count: int) -> None:
-        """`count` bytes more; negative when a try starts over."""
-
-    def file_done(self) -> None: ...
-
-
-class Unwatched:
-    """The meter of a transfer that nobody watches."""
-
-    def moved(self, count: int) -> None:
-        pass
-
-    def file_done(self) -> None:
-        pass
 
 
 def shown(text: str) -> str:
     """Text of another party, without what could steer the terminal or reorder the line."""
+    if text.isprintable():
+        return text
     return "".join(
         letter if letter.isprintable() or letter in JOINERS else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
@@ -84,19 +65,20 @@ def pace(size: int, seconds: float) -> str:
     return f"{size_words(size)}, {span(seconds)}, {size_words(round(size / max(seconds, 0.001)))}/s"
 
 
-def share_bar(used: int, total: int) -> str:
-    part = min(1.0, used / total) if total > 0 else 0.0
-    filled = round(part * BAR_CELLS)
-    return f"[{'#' * filled}{'.' * (BAR_CELLS - filled)}] {part:.0%}"
+def styled(text: str, style: str) -> str:
+    """`text` in an ANSI style such as BOLD, if stdout is a terminal and the person wants colours."""
+    is_wanted = style and text and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return f"\x1b[{style}m{text}\x1b[0m" if is_wanted else text
 
 
-def print_failure(error: CloudError, is_in_shell: bool = False) -> None:
+def print_failure(error: CloudError, is_in_shell: bool = False, where: str = "") -> None:
     """What went wrong and what to try, a line each, on stderr.
 
     `is_in_shell`: the person is inside the shell, where commands are typed without its name before them.
+    `where`: said before the words.
     """
     advice = error.advice.replace("cloudgrpc shell ", "") if is_in_shell else error.advice
-    words = shown(str(error))
+    words = shown(f"{where}{error}")
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         words = f"\x1b[31m{words}\x1b[0m"
     print(f"{words}\n{advice}", file=sys.stderr)
@@ -152,70 +134,6 @@ def console_on(is_terminal: bool) -> Console:
     from rich.console import Console
 
     return Console(markup=False, highlight=False, emoji=False, width=None if is_terminal else PIPE_WIDTH)
-
-
-@contextmanager
-def metered(title: str, size: int, files: int = 1) -> Iterator[Meter]:
-    """A bar on stderr with speed and time left while the block runs; nothing when stderr is not a terminal."""
-    if not sys.stderr.isatty():
-        yield Unwatched()
-        return
-    with _progress() as progress:
-        yield _Bar(progress, shown(title), size, files)
-
-
-class _Bar:
-    """One bar: of a file, or of many files in all."""
-
-    def __init__(self, progress: Progress, title: str, size: int, files: int) -> None:
-        self._progress = progress
-        self._files = files
-        self._done = 0
-        self._title = title
-        self._task = progress.add_task(self._words(), total=size)
-
-    def moved(self, count: int) -> None:
-        self._progress.update(self._task, advance=count)
-
-    def file_done(self) -> None:
-        self._done += 1
-        if self._files > 1:
-            self._progress.update(self._task, description=self._words())
-
-    def _words(self) -> str:
-        return self._title if self._files == 1 else f"{self._title} {self._done:,}/{self._files:,}"
-
-
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.table import Column
-    from rich.text import Text
-
-    class Moved(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            total = size_words(int(task.total or 0))
-            return Text(f"{size_words(int(task.completed))} of {total}", style="progress.download")
-
-    class Speed(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{size_words(int(speed))}/s" if speed else "", style="progress.data.speed")
-
-    return Progress(
-        TextColumn(
-            "{task.description}",
-            markup=False,
-            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1, max_width=40),
-        ),
-        BarColumn(bar_width=20),
-        TaskProgressColumn(),
-        Moved(),
-        Speed(),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        transient=True,
-    )
 
 
 def path_words(path: str, is_folder: bool) -> str:

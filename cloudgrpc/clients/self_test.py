@@ -18,10 +18,11 @@ import grpc
 
 import cloudgrpc
 from cloudgrpc import rpc
-from cloudgrpc.clients.render import Unwatched
+from cloudgrpc.clients.local_tree import plan
+from cloudgrpc.clients.progress import Unwatched
 from cloudgrpc.clients.session import Gateway, Session
 from cloudgrpc.clients.transfer import Transfers
-from cloudgrpc.clients.tree import TreeUpload, plan
+from cloudgrpc.clients.tree import TreeUpload
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import Exit, SelfTestFailed
 from cloudgrpc.pb import cloud_storage_pb2 as pb

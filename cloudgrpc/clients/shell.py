@@ -13,13 +13,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
+from cloudgrpc.clients.command_table import CommandTable, Part
 from cloudgrpc.clients.completion import COMMAND
-from cloudgrpc.clients.places import Places, WorkingFolder
 from cloudgrpc.clients.session import Gateway, Session, SessionStore, config_folder
-from cloudgrpc.clients.shell_account import AccountCommands
-from cloudgrpc.clients.shell_files import FileCommands
 from cloudgrpc.clients.shell_parser import Command, Parser
-from cloudgrpc.clients.shell_sessions import SessionCommands
 from cloudgrpc.clients.sign_in import AtStdin, Entrance
 from cloudgrpc.errors import CloudError, CommandUnknown, Exit, SessionEnded, Unexpected, UsageWrong
 
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
+    from cloudgrpc.clients.places import Places, WorkingFolder
     from cloudgrpc.clients.session import SignIn
     from cloudgrpc.config import Config
 
@@ -70,23 +68,12 @@ class Shell:
         self.gateway = gateway
         self.exit_code: int = Exit.OK  # of the newest command
         self.is_prompting = False  # a person types the commands, without `cloudgrpc shell` before them
+        self._line = 0  # of the script; 0: there is none
         self._store = store
         self._person = AtStdin()
         self._entrance = Entrance(gateway, store, self._person)
         self._folders: dict[str, WorkingFolder] = {}  # by e-mail: another person starts in a root folder of their own
-        self.groups = {
-            "Your account": [
-                *SessionCommands(gateway, store, self._entrance, self._person).commands(),
-                *AccountCommands(self._session, self._entrance, self._person).commands(),
-            ],
-            "Your files": FileCommands(self._session).commands(),
-            "This shell": [
-                Command("Show what you can do.", _help_parser(), self._help),
-                Command("Leave the shell.", _exit_parser("exit"), self._exit),
-                Command("The same as exit.", _exit_parser("quit"), self._exit),
-            ],
-        }
-        self.commands = {command.name: command for group in self.groups.values() for command in group}
+        self.commands = CommandTable(self._parts())
 
     @property
     def who(self) -> str:
@@ -102,10 +89,14 @@ class Shell:
 
     def places(self) -> Places:
         """The drive of who is signed in, seen from their current folder. Raises: SessionEnded."""
+        from cloudgrpc.clients.places import Places
+
         sign_in = self._store.signed_in(self.gateway.address)
         return Places(Session(self.gateway, sign_in.session_token), self._working(sign_in.email))
 
     def _working(self, email: str) -> WorkingFolder:
+        from cloudgrpc.clients.places import WorkingFolder
+
         return self._folders.setdefault(email, WorkingFolder())
 
     def _known(self) -> SignIn | None:
@@ -137,8 +128,9 @@ class Shell:
         return False
 
     def run_script(self, lines: Iterable[str]) -> int:
-        """Run line after line until one fails. Returns its exit code; lines that start with # are comments."""
-        for line in lines:
+        """Run line after line until one fails, which is named by its number. Returns its exit code; lines that start
+        with # are comments."""
+        for self._line, line in enumerate(lines, 1):
             if line.lstrip().startswith("#"):
                 continue
             try:
@@ -152,7 +144,8 @@ class Shell:
 
     def fail(self, error: CloudError) -> None:
         self.exit_code = error.exit_code
-        render.print_failure(error, self.is_prompting)
+        where = f"line {self._line}: " if self._line else ""
+        render.print_failure(error, self.is_prompting, where)
 
     def _run_signed_in(self, words: list[str]) -> None:
         """A session that ended leads a person back to sign-in, and the command goes on; a script just fails."""
@@ -175,8 +168,9 @@ class Shell:
         command.run(args)
 
     def _command(self, name: str) -> Command:
-        if name in self.commands:
-            return self.commands[name]
+        command = self.commands.get(name)
+        if command:
+            return command
         import difflib
 
         close = difflib.get_close_matches(name, self.commands, n=1)
@@ -186,11 +180,77 @@ class Shell:
         """Raises: SessionEnded when nobody is signed in."""
         return Session(self.gateway, self._store.signed_in(self.gateway.address).session_token)
 
+    def _parts(self) -> list[Part]:
+        return [
+            Part("Your account", ("enroll", "login", "logout", "sessions"), self._session_commands),
+            Part("Your account", ("whoami", "account"), self._account_commands),
+            Part("Look around", ("cd", "pwd", "ls", "list", "tree", "stat", "cat"), self._look_commands),
+            Part("Look around", ("find", "du"), self._find_commands),
+            Part("Look around", ("storage", "history"), self._overview_commands),
+            Part("Upload and download", ("upload", "download", "uploads", "sync"), self._transfer_commands),
+            Part("Change", ("mkdir", "mv", "cp", "rm", "delete"), self._change_commands),
+            Part("Get back", ("trash", "restore", "versions"), self._history_commands),
+            Part("Share", ("share", "unshare", "shares", "shared"), self._sharing_commands),
+            Part("This shell", ("help", "exit", "quit"), self._own_commands),
+        ]
+
+    def _session_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_sessions import SessionCommands
+
+        return SessionCommands(self.gateway, self._store, self._entrance, self._person).commands()
+
+    def _account_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_account import AccountCommands
+
+        return AccountCommands(self._session, self._entrance, self._person).commands()
+
+    def _look_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_look import LookCommands
+
+        return LookCommands(self._session, self.places).commands()
+
+    def _find_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_find import FindCommands
+
+        return FindCommands(self._session, self.places).commands()
+
+    def _overview_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_overview import OverviewCommands
+
+        return OverviewCommands(self._session).commands()
+
+    def _transfer_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_transfer import TransferCommands
+
+        return TransferCommands(self._session, self.places).commands()
+
+    def _change_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_change import ChangeCommands
+
+        return ChangeCommands(self._session, self.places).commands()
+
+    def _history_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_history import HistoryCommands
+
+        return HistoryCommands(self._session, self.places).commands()
+
+    def _sharing_commands(self) -> list[Command]:
+        from cloudgrpc.clients.shell_sharing import SharingCommands
+
+        return SharingCommands(self._session, self.places).commands()
+
+    def _own_commands(self) -> list[Command]:
+        return [
+            Command("Show what you can do.", _help_parser(), self._help),
+            Command("Leave the shell.", _exit_parser("exit"), self._exit),
+            Command("The same as exit.", _exit_parser("quit"), self._exit),
+        ]
+
     def _help(self, args: argparse.Namespace) -> None:
         if args.command:
             self._command(args.command).parser.print_help()
             return
-        for title, group in self.groups.items():
+        for title, group in self.commands.groups().items():
             print(f"{title}:")
             for command in group:
                 print(f"  {command.name:<10}{command.summary}")

@@ -26,10 +26,10 @@ class Actions:
 
     def __init__(self, parser: Parser, otherwise: Run) -> None:
         parser.set_defaults(action=otherwise)
-        self._added = parser.add_subparsers(title="actions", metavar="ACTION", parser_class=ActionParser)
+        self.added = parser.add_subparsers(title="actions", metavar="ACTION", parser_class=ActionParser)
 
     def add(self, name: str, run: Run, description: str, examples: str) -> Parser:
-        parser = self._added.add_parser(name, help=description, description=description, examples=examples)
+        parser = self.added.add_parser(name, help=description, description=description, examples=examples)
         parser.set_defaults(action=run)
         return parser
 

@@ -51,7 +51,7 @@ def _mv_parser() -> Parser:
         """,
     )
     _add_sources_and_target(parser)
-    _add_if_version(parser, "move the file only if this is its newest version")
+    add_if_version(parser, "move the file only if this is its newest version")
     return parser
 
 
@@ -75,7 +75,7 @@ def _cp_parser() -> Parser:
     parser.add_argument(
         "--replace", action="store_true", help="where a file of that name exists, make the copy its next version"
     )
-    _add_if_version(parser, "with --replace: only if this is the newest version of the file that is replaced")
+    add_if_version(parser, "with --replace: only if this is the newest version of the file that is replaced")
     return parser
 
 
@@ -97,7 +97,7 @@ def _rm_parser() -> Parser:
     parser.add_argument("-r", "--recursive", action="store_true", help="delete folders with all they hold")
     parser.add_argument("--permanent", action="store_true", help=FOR_GOOD)
     add_yes(parser)
-    _add_if_version(parser, "delete the file only if this is its newest version")
+    add_if_version(parser, "delete the file only if this is its newest version")
     return parser
 
 
@@ -107,7 +107,7 @@ def _delete_parser() -> Parser:
         "Move a file or a folder with all it holds to the trash, or delete it for good.",
         """
         delete /photos/cat.jpg
-        delete --permanent 8c0e5f2d4b1a49d3a1f0c2b3d4e5f607     also what is in the trash (IDs: trash --json)
+        delete --permanent 8c0e5f2d4b1a49d3a1f0c2b3d4e5f607   even from the trash
         """,
     )
     REMOTE.on(parser.add_argument("path", metavar="PATH_OR_ID", help="what to delete"))
@@ -120,7 +120,7 @@ def _add_sources_and_target(parser: Parser) -> None:
     REMOTE.on(parser.add_argument("target", metavar="DST", help="a folder that exists, or a new name"))
 
 
-def _add_if_version(parser: Parser, meaning: str) -> None:
+def add_if_version(parser: Parser, meaning: str) -> None:
     parser.add_argument("--if-version", metavar="N", type=version_number, help=meaning)
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import textwrap
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cloudgrpc.errors import UsageWrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+COLUMNS = 79  # of every help text
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,11 +26,18 @@ class Parser(argparse.ArgumentParser):
         """`examples`: a line each, as typed inside the shell."""
         super().__init__(
             prog=name,
-            description=inspect.cleandoc(description),
+            description=_filled(description),
             epilog=f"examples:\n{_indented(examples)}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]  # argparse tells its types by overloads
+        """Options may stand between arguments, unless an action follows, which has words of its own."""
+        # Python 3.11 loses a -- between them.
+        if self._subparsers is not None or "--" in (args or ()):
+            return super().parse_args(args, namespace)
+        return self.parse_intermixed_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageWrong(reason=f"{self.prog}: {message}")
@@ -38,7 +48,6 @@ class Command:
     summary: str
     parser: Parser
     run: Callable[[argparse.Namespace], None]
-    takes_local_paths: bool = False  # what Tab completes
 
     @property
     def name(self) -> str:
@@ -51,6 +60,19 @@ def version_number(word: str) -> int:
     if not 1 <= number < 1 << 31:
         raise argparse.ArgumentTypeError(f"{word} is not the number of a version")
     return number
+
+
+def whole_number(word: str) -> int:
+    number = int(word) if word.isascii() and word.isdigit() else -1
+    if not 0 <= number < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{word} is not a whole number")
+    return number
+
+
+def _filled(text: str) -> str:
+    """Paragraphs that fit a terminal; one with lines that are indented stays as it is."""
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return "\n\n".join(each if "\n " in each else textwrap.fill(each, COLUMNS) for each in paragraphs)
 
 
 def _indented(text: str) -> str:

@@ -63,27 +63,26 @@ class Source:
                 raise local_fault(error, self.path) from error
             on_hashed(length)
 
+    @property
     def checksum(self) -> str:
-        """Of the whole content, all of which must be hashed. Raises: FileChanged."""
-        if self.hashed < self.size:
-            raise AssertionError(f"only {self.hashed} of {self.size} bytes were hashed")
-        self._check_unchanged()
+        """Of what was hashed."""
         return f"blake3:{self._digest.hexdigest()}"
+
+    def check_unchanged(self) -> None:
+        """Raises: FileChanged."""
+        state = os.fstat(self._handle)
+        if (state.st_size, state.st_mtime_ns) != (self.state.st_size, self.state.st_mtime_ns):
+            raise FileChanged(path=self.path)
 
     def _read(self, start: int, length: int) -> bytes:
         piece = os.pread(self._handle, length, start)
         while 0 < len(piece) < length and (more := os.pread(self._handle, length - len(piece), start + len(piece))):
             piece += more
         # Looked at after each piece, the last included: what is sent is never half an old and half a new content.
-        self._check_unchanged()
+        self.check_unchanged()
         if len(piece) < length:
             raise FileChanged(path=self.path)
         return piece
-
-    def _check_unchanged(self) -> None:
-        state = os.fstat(self._handle)
-        if (state.st_size, state.st_mtime_ns) != (self.state.st_size, self.state.st_mtime_ns):
-            raise FileChanged(path=self.path)
 
 
 class Pieces:

@@ -9,6 +9,7 @@ from cloudgrpc.clients import at_terminal, render
 from cloudgrpc.clients.attempts import Attempts
 from cloudgrpc.clients.removal import agreed_to_delete
 from cloudgrpc.clients.session import TREE_TIMEOUT_S
+from cloudgrpc.clients.stream_table import StreamTable
 from cloudgrpc.core.paths import name_key
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import NotInTrash, SeveralInTrash
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from cloudgrpc.clients.places import Places
     from cloudgrpc.clients.session import Session
+    from cloudgrpc.errors import CloudError
 
+PAGE = 1000
 SHOWN_ID = 8  # enough to tell the things in a person's trash apart
 SOME_OF_ID = re.compile(r"[0-9a-fA-F]{4,32}")
 
@@ -31,15 +34,17 @@ class Trash:
         self._places = places
 
     def print(self) -> None:
-        entries = list(self.entries())
-        if not entries:
+        table = StreamTable(["ID", "Size", "Deleted", "Goes", "Was"], right=["Size"])
+        is_empty = True
+        for page in self.pages():
+            table.add([_row(entry) for entry in page])
+            is_empty = is_empty and not page
+        if is_empty:
             print("The trash is empty.")
             return
-        columns = ["ID", "Size", "Deleted", "Goes", "Was"]
-        render.print_table(columns, [_row(entry) for entry in entries], right=["Size"])
         at_terminal.hint(
-            f"Together {size_words(self._bytes())}. Bring something back with: restore NAME_OR_ID;"
-            " delete all of it for good with: trash empty"
+            "Bring something back with: restore NAME_OR_ID",
+            f"Delete all of it for good, {size_words(self._bytes())}, with: trash empty",
         )
 
     def print_json(self) -> None:
@@ -67,9 +72,7 @@ class Trash:
             return
         for entry in found:
             with attempts.one():
-                request = pb.DeleteFileRequest(
-                    session_token=self._session.token, file_id=entry.file_id, permanent=True
-                )
+                request = pb.DeleteFileRequest(session_token=self._session.token, file_id=entry.file_id, permanent=True)
                 self._session.call(self._session.gateway.files.DeleteFile, request, TREE_TIMEOUT_S)
                 print(f"Deleted {words_of(entry)} for good.")
         attempts.finish("deleted")
@@ -87,10 +90,14 @@ class Trash:
 
     def entries(self) -> Iterator[pb.TrashEntry]:
         """The newest first."""
-        request = pb.ListTrashRequest(session_token=self._session.token)
+        return (entry for page in self.pages() for entry in page)
+
+    def pages(self, size: int = PAGE) -> Iterator[Sequence[pb.TrashEntry]]:
+        """The newest first, at most `size` at a time."""
+        request = pb.ListTrashRequest(session_token=self._session.token, page_size=size)
         while True:
             page = self._session.call(self._history.ListTrash, request)
-            yield from page.entries
+            yield page.entries
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
@@ -99,7 +106,7 @@ class Trash:
         """None: the person at the terminal chose none of several. Raises: NotInTrash, SeveralInTrash."""
         found = self._matching(word, entries)
         if not found:
-            raise NotInTrash(name=word)
+            raise self._missing(word, entries)
         if len(found) == 1:
             return found[0]
         if not at_terminal.can_ask():
@@ -118,6 +125,13 @@ class Trash:
             return found
         return [entry for entry in entries if entry.file_id.startswith(word.lower())]
 
+    def _missing(self, word: str, entries: Sequence[pb.TrashEntry]) -> CloudError:
+        path = f"{name_key(str(self._places.address(word)))}/"
+        around = next((entry for entry in entries if path.startswith(f"{name_key(entry.path)}/")), None)
+        if around is None or "/" not in word:
+            return NotInTrash(name=word)
+        return NotInTrash.told(f"{word} may have been in {around.path}, which is in the trash as a whole.")
+
     def _bytes(self) -> int:
         request = pb.StorageUsageRequest(session_token=self._session.token)
         return self._session.call(self._session.gateway.storage.GetStorageUsage, request).trash_bytes
@@ -126,14 +140,18 @@ class Trash:
 def facts(entry: pb.TrashEntry) -> dict[str, object]:
     """`trash --json` is a list of these, the newest first.
 
-    id, name; kind: "file" or "folder"; path: where it was; size: bytes of a file's newest content, null for a folder;
-    deleted_at; ends_at: when it goes for good.
+    path name   where it was
+    kind        "file" or "folder"
+    id
+    size        bytes of a file's newest content; null for a folder
+    deleted_at
+    ends_at     when it goes for good
     """
     return {
-        "id": entry.file_id,
+        "path": entry.path,
         "name": entry.name,
         "kind": "folder" if entry.is_folder else "file",
-        "path": entry.path,
+        "id": entry.file_id,
         "size": None if entry.is_folder else entry.file_size,
         "deleted_at": entry.deleted_at,
         "ends_at": entry.ends_at or None,

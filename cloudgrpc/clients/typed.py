@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SPACES = " \t\r\n"  # to shlex; other spaces are letters
 QUOTES = "'\""
-ESCAPED = " \t\n\\" + QUOTES  # what would end an unquoted word, or mean something else in it
+ESCAPED = SPACES + QUOTES + "\\"  # what would end an unquoted word, or mean something else in it
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def typed(line: str) -> Typed:
             word, quote = (word, "") if letter == quote else (word + letter, quote)
         elif letter in QUOTES:
             quote, is_open = letter, True
-        elif letter.isspace():
+        elif letter in SPACES:
             words += [word] if is_open else []
             word, is_open = "", False
         else:

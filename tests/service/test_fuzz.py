@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from postgres import Postgres
 
 MIB = 1 << 20
-EXAMPLES = 20  # of each RPC
+EXAMPLES = 12  # of each RPC
 SOAK_TIMES = 10
 ANSWER_S = 20.0
 MOST_GROWTH_MIB = 250.0  # one message of two million empty parts takes 150; the allocator keeps what is freed
@@ -60,6 +60,7 @@ UNTRUE = {"internal", "unexpected", "database_unavailable", "disk_failed"}  # th
 FAULTS = re.compile(r"failed, reference|Traceback|never retrieved|Exception in ")
 SPEND_PROOF = {"AuthService/Enroll", "AuthService/Login", "AuthService/CloseAccount"}
 UPLOAD = "FileService/UploadFile"
+HEADS = {UPLOAD: pb.FileMetadata.DESCRIPTOR, "UploadService/PutChunks": pb.PutChunksHeader.DESCRIPTOR}  # of the streams
 # A connection of its own, which sends messages beyond the limit too.
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
 HALVES = names(Needs.SECRET_OF_GATEWAY, Needs.SECRET_OF_NODE)
@@ -172,6 +173,7 @@ REAL = [
         "session_id",
         "request_id",
     ),
+    *("upload_id", "whole_upload_id", "share_token", "given_token", "given_id"),
     *("token", "proof", "email", "name", "user_id", "other_token", "code"),
 ]
 EMAILS = st.one_of(
@@ -200,6 +202,12 @@ PAGE_TOKENS = st.one_of(
 HOSTS = st.sampled_from(
     ["127.0.0.1", "localhost", "::1", "[::1]", "", "no host", "a\0b", "unix:/tmp", "127.0.0.1:1", "-", "é", "a" * 300]
 )
+MOMENTS = st.sampled_from(
+    [
+        *("2099-12-31T23:59:59Z", "1969-12-31T23:59:60Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-23:59"),
+        *("2099-02-30T00:00:00Z", "2099-12-31 23:59:59.999999999+00:00", "2099-W01-1", "20991231T000000Z", "now"),
+    ]
+)
 PATHS = st.lists(st.sampled_from(["", "a", ".", "..", "\0", "é", "alice-folder", "x" * 256]), max_size=6).map("/".join)
 TEXTS = st.one_of(
     st.sampled_from(REAL).map(Real),
@@ -212,6 +220,10 @@ BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "share_with_email": EMAILS,
     "page_token": PAGE_TOKENS,
     "path": PATHS,
+    "until": MOMENTS,
+    "newer_than": MOMENTS,
+    "permission": st.sampled_from(["read", "write", "own"]),
+    "kind": st.sampled_from(["file", "folder", "root"]),
     "host": HOSTS,
     "source_host": HOSTS,
     "otp": st.from_regex(r"\d{5,7}", fullmatch=True) | st.just(Real("code")),
@@ -354,6 +366,17 @@ class World:
         elif name == "FileService/DeleteFile":
             person.file_id = person.user.upload(f"more{next(_numbers)}", CONTENT).file_id
             self._is_worn = True
+        elif name == "FileService/DeleteFolder":
+            person.folder_id = person.user.mkdir(f"more{next(_numbers)}")
+            self._is_worn = True
+        elif name in {"HistoryService/RestoreFile", "HistoryService/EmptyTrash"}:
+            person.trashed_id = person.user.upload(f"more{next(_numbers)}", CONTENT).file_id
+            person.user.delete(person.trashed_id)
+        elif name == "SharingService/UnshareFile":
+            person.share_token = person.user.share(person.folder_id, f"friend{next(_numbers)}@example.org")
+        elif name in {"UploadService/FinishUpload", "UploadService/CancelUpload", "UploadService/PutChunks"}:
+            person.upload_id = person.user.begin(f"more{next(_numbers)}", len(CONTENT))
+            person.whole_upload_id = person.user.begin(f"more{next(_numbers)}", 0)
 
     def real(self, what: str) -> str:
         more = {
@@ -492,7 +515,7 @@ def fuzz(pytestconfig: pytest.Config) -> Fuzz:
 # Unary calls, and streams of answers
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != UPLOAD])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in HEADS])
 def test_whatever_the_fields_hold_the_answer_is_documented(world: World, fuzz: Fuzz, name: str) -> None:
     """Calls of machines show the cluster's secret mostly."""
     is_node = RPCS[name].needs is Needs.SECRET_OF_NODE
@@ -557,8 +580,6 @@ def test_a_message_over_the_limit_is_refused(world: World, name: str) -> None:
 # Streams of requests
 
 STEPS = st.one_of(
-    st.tuples(st.just("metadata"), recipes(pb.FileMetadata.DESCRIPTOR)),
-    st.tuples(st.just("right metadata"), st.sampled_from([0, 1, len(CONTENT), 3 * MIB])),
     st.tuples(st.just("data"), BYTES),
     st.tuples(st.just("data"), st.just(CONTENT)),
     st.tuples(st.just("data"), st.just(Long(b"a", MIB))),
@@ -569,32 +590,36 @@ STEPS = st.one_of(
 
 
 @pytest.mark.parametrize("end", ["closed", "left", "connection lost"])
-def test_an_upload_of_any_messages_cut_anywhere_is_answered(world: World, fuzz: Fuzz, end: str) -> None:
+@pytest.mark.parametrize("name", HEADS)
+def test_an_upload_of_any_messages_cut_anywhere_is_answered(world: World, fuzz: Fuzz, name: str, end: str) -> None:
     def check(steps: list[tuple[str, Any]]) -> None:
         if not steps and end != "closed":
             return
-        messages = [_message(world, *step) for step in steps]
+        messages = [_message(world, name, *step) for step in steps]
         with closing(grpc.insecure_channel(world.cluster.address, options=OPTIONS)) as own:
             leaves: dict[str, Any] = {"closed": None, "left": lambda under_way: under_way.cancel()}
             leave = leaves.get(end, lambda _: own.close())
-            world.throw(own if end == "connection lost" else world.gateway, UPLOAD, messages, leave=leave)
+            world.throw(own if end == "connection lost" else world.gateway, name, messages, leave=leave)
 
-    for recipe in harsh(pb.FileMetadata.DESCRIPTOR):
-        check([("metadata", recipe), ("data", CONTENT)])
-    few = st.lists(STEPS, max_size=5)
-    started = st.builds(lambda size, rest: [("right metadata", size), *rest], st.sampled_from([0, 13, 3 * MIB]), few)
-    fuzz(few | started, check)
+    for recipe in harsh(HEADS[name]):
+        check([("head", recipe), ("data", CONTENT)])
+    right = st.tuples(st.just("right head"), st.sampled_from([0, 1, len(CONTENT), 3 * MIB]))
+    few = st.lists(STEPS | right | st.tuples(st.just("head"), recipes(HEADS[name])), max_size=5)
+    fuzz(few | st.builds(lambda first, rest: [first, *rest], right, few), check)
 
 
-def _message(world: World, kind: str, value: Any) -> Message | bytes:
-    if kind == "metadata":
-        request = RPCS[UPLOAD].ask(world.person)[0]
-        cook(request, {"metadata": value}, world.real)
-        return request
-    if kind == "right metadata":
-        return next(iter(upload_messages(world.person.token, f"fuzz{value}", b"", size=value)))
-    made = _made(value, world.real)
-    return pb.UploadFileRequest(chunk_data=made) if kind == "data" else bytes(made)
+def _message(world: World, name: str, kind: str, value: Any) -> Message | bytes:
+    if kind == "raw":
+        return bytes(_made(value, world.real))
+    message: Any = RPCS[name].ask(world.person)[0]
+    if kind == "head":
+        cook(message, {message.WhichOneof("data"): value}, world.real)
+    elif kind == "data":
+        message.chunk_data = _made(value, world.real)  # in place of the head
+    elif name == UPLOAD:
+        message = next(upload_messages(world.person.token, f"fuzz{value}", b"", size=value))
+    told: Message = message
+    return told
 
 
 # Connections

@@ -6,13 +6,11 @@ The walk is the table of every_rpc; what the descriptors have and the table has 
 from __future__ import annotations
 
 import itertools
-import os
 import secrets
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-import grpc
 import pytest
 
 from cloudgrpc import rpc
@@ -24,7 +22,6 @@ from every_rpc import (
     RPCS,
     UNLIMITED,
     Needs,
-    Outcome,
     Person,
     call,
     cluster_secret,
@@ -33,25 +30,23 @@ from every_rpc import (
     with_fields,
 )
 from user import CALL_S, upload_messages
+from watching import CODES, Watch, about, check_refused, check_told_nothing, connect, with_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import grpc
+
+
 NOBODY = "nobody@example.org"
 DAY_US = 24 * 3600 * 1_000_000
-# The record of what was tried, and the house's own bookkeeping.
-UNWATCHED = {"event", "sqlite_sequence", "pace", "lease"}
-UNWATCHED_COLUMNS = {"inventory_at", "last_used_at"}
 WITH_IDS = [
     name for name in names(Needs.SESSION) if RPCS[name].to_others == "NOT_FOUND" and name != "FileService/ResolvePath"
 ]
-ID_FIELDS = ("file_id", "folder_id", "parent_folder_id", "session_id")
 HALVES = names(Needs.SECRET_OF_GATEWAY, Needs.SECRET_OF_NODE)
 FOR_PEOPLE = [name for name in RPCS if name not in HALVES]
 
 _numbers = itertools.count(1)
-
-Dump = dict[str, list[str]]  # rows by table
 
 
 @pytest.fixture(scope="module")
@@ -98,74 +93,14 @@ def carol(cluster: Cluster) -> Person:
 @pytest.fixture(scope="module")
 def stranger(cluster: Cluster) -> Iterator[grpc.Channel]:
     """A connection of its own: no address was ever verified on it."""
-    with _connect(cluster.address) as channel:
+    with connect(cluster.address) as channel:
         yield channel
 
 
 @pytest.fixture(scope="module")
 def node(cluster: Cluster) -> Iterator[grpc.Channel]:
-    with _connect(f"127.0.0.1:{cluster.node_port('node1')}") as channel:
+    with connect(f"127.0.0.1:{cluster.node_port('node1')}") as channel:
         yield channel
-
-
-@contextmanager
-def _connect(address: str) -> Iterator[grpc.Channel]:
-    options = [*rpc.CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-    with closing(grpc.insecure_channel(address, options=options)) as channel:
-        yield channel
-
-
-class Watch:
-    """Sees whatever changes: every row of every table, and every chunk that comes to the node's disk or leaves it."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._connection = cluster._connect()
-        self._connection.row_factory = sqlite3.Row
-        self._disk = cluster.node_folder("node1")
-        self._seen: tuple[int, Dump] = (-1, {})
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def look(self) -> Dump:
-        """All tables; read again only when somebody has committed since."""
-        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        if version != self._seen[0]:
-            self._seen = (version, self._read())
-        return {**self._seen[1], "disk": [f"{one.name} {one.stat().st_mtime_ns}" for one in os.scandir(self._disk)]}
-
-    @contextmanager
-    def nothing_changes(self, because: str) -> Iterator[None]:
-        before = self.look()
-        yield
-        after = self.look()
-        changed = [key for key in before.keys() | after.keys() if before.get(key) != after.get(key)]
-        assert not changed, f"{because}: changed {changed}"
-
-    def _read(self) -> Dump:
-        found = self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        tables = [row[0] for row in found if row[0] not in UNWATCHED]
-        return {table: sorted(map(_told, self._connection.execute(f"SELECT * FROM {table}"))) for table in tables}
-
-
-def _told(row: sqlite3.Row) -> str:
-    return repr([value for key, value in zip(row.keys(), row, strict=True) if key not in UNWATCHED_COLUMNS])
-
-
-def about(person: Person, everything: Dump) -> list[str]:
-    """The rows that name this person or anything of theirs."""
-    return [row for rows in everything.values() for row in rows if any(word in row for word in person.words)]
-
-
-def check_refused(outcome: Outcome, status: str, code: str, because: str) -> None:
-    assert (outcome.status, outcome.code) == (status, code), f"{because}: {outcome}"
-    assert not outcome.replies, f"{because}: {outcome}"
-
-
-def check_told_nothing(outcome: Outcome, person: Person, because: str, asked: bytes = b"") -> None:
-    """Neither words nor replies hold anything of this person's that the caller had not said itself."""
-    leaked = [word for word in person.words if word and word.encode() in outcome.told and word.encode() not in asked]
-    assert not leaked, f"{because}: told {leaked}: {outcome}"
 
 
 def change(cluster: Cluster, statement: str) -> None:
@@ -189,7 +124,8 @@ def test_the_table_agrees_with_the_contract() -> None:
     """What takes a session in its request needs one, and so on; a row cannot quietly be of an easier kind."""
     for name, method in METHODS.items():
         fields = method.input_type.fields_by_name
-        takes_session = "session_token" in fields or name == "FileService/UploadFile"
+        inner = [inner for field in fields.values() if field.message_type for inner in field.message_type.fields]
+        takes_session = "session_token" in fields or "session_token" in [field.name for field in inner]
         needs = RPCS[name].needs
         assert (needs in {Needs.SESSION, Needs.LATER}) or not takes_session, name
         assert needs is not Needs.SESSION or takes_session, name
@@ -310,9 +246,8 @@ def test_no_id_of_anothers_opens_anything(
     for kind, entry_id in alice.ids.items():
         because = f"{name} for {kind}"
         with watch.nothing_changes(because):
-            outcome = call(stranger, name, with_fields(asked, **dict.fromkeys(ID_FIELDS, entry_id)))
-        code = "session_unknown" if name == "AuthService/EndSession" else "not_found"
-        check_refused(outcome, "NOT_FOUND", code, because)
+            outcome = call(stranger, name, with_id(name, asked, entry_id))
+        check_refused(outcome, "NOT_FOUND", CODES.get(name, "not_found"), because)
         check_told_nothing(outcome, alice, because, f"{packed(asked)!r}{entry_id}".encode())
 
 
@@ -322,10 +257,8 @@ def test_what_is_anothers_and_what_is_nobodys_are_answered_alike(
     for name in WITH_IDS:
         asked = with_fields(RPCS[name].ask(alice), session_token=bob.token)
         for kind, entry_id in alice.ids.items():
-            free = secrets.token_hex(len(entry_id) // 2) if kind != "an upload" else "no-request"
-            real, none = (
-                call(stranger, name, with_fields(asked, **dict.fromkeys(ID_FIELDS, one))) for one in (entry_id, free)
-            )
+            free = secrets.token_hex(len(entry_id) // 2)
+            real, none = (call(stranger, name, with_id(name, asked, one)) for one in (entry_id, free))
             assert (real.status, real.code) == (none.status, none.code), f"{name} for {kind}"
             assert real.words.replace(entry_id, "ID") == none.words.replace(free, "ID"), f"{name} for {kind}"
 
@@ -448,7 +381,7 @@ def test_the_connection_that_verified_proves_that_address_once_and_to_nobody_els
     """Clients that know only the contract send no token."""
     bobs, alices = pb.LoginRequest(email=bob.email), pb.LoginRequest(email=alice.email)
     closing_bob = pb.CloseAccountRequest(session_token=bob.token)
-    with _connect(cluster.address) as verified:
+    with connect(cluster.address) as verified:
         code = pb.VerifyOTPRequest(email=bob.email, otp=cluster.send_code(bob.email))
         assert call(verified, "AuthService/VerifyOTP", [code]).status == "OK"
         with watch.nothing_changes("the proof of a connection"):

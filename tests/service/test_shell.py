@@ -220,14 +220,14 @@ def test_a_person_at_the_prompt_signs_in_works_and_leaves(stranger: Person) -> N
     terminal.expect("Code: ")
     terminal.sendline(stranger.codes()[seen])
     terminal.expect("Welcome, Carol Che")
-    terminal.expect("carol@example.org>")
+    terminal.expect("carol@example.org.*/.*>")
     terminal.sendline("upload hello.txt")
     terminal.expect("Uploaded /hello.txt")
     terminal.sendline('ls "unclosed')
     terminal.expect("No closing quotation")
     terminal.sendline("ls")
     terminal.expect(r"5 B .* hello\.txt")
-    terminal.expect("carol@example.org>")
+    terminal.expect("carol@example.org.*/.*>")
     assert terminal.leave() == Exit.OK
 
 

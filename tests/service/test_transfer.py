@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import grpc
 import pytest
-from blake3 import blake3
 
-from cloudgrpc import rpc
-from cloudgrpc.clients import transfer
-from cloudgrpc.clients.render import Unwatched
-from cloudgrpc.clients.session import Gateway, Session
-from cloudgrpc.clients.transfer import SLOW_S, Transfers, _Pieces, opened, silent
-from cloudgrpc.clients.tree import TreeUpload, plan
+from cloudgrpc.clients import calls
+from cloudgrpc.clients.local_tree import plan
+from cloudgrpc.clients.progress import Unwatched
+from cloudgrpc.clients.source import SLOW_S, Pieces, source_of
+from cloudgrpc.clients.transfer import Transfers
+from cloudgrpc.clients.tree import TreeUpload
 from cloudgrpc.errors import (
     CloudError,
     ContentDiffers,
@@ -30,84 +26,19 @@ from cloudgrpc.errors import (
     SessionEnded,
     UploadDiffers,
 )
-from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
 from cloudgrpc.wire import split_data
+from fake_gateway import DATA, FILE_ID, FakeGateway, Progress, checksum_of, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-DATA = os.urandom((5 << 20) + 5)
-FILE_ID = "f" * 32
-
-
-class FakeGateway(stubs.FileServiceServicer):
-    """Keeps what is uploaded under its name, and fails as it is told to."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-        self.request_ids: list[str] = []
-        self.lost_connections = 0  # how many calls more break off in their middle
-        self.refusal: CloudError | None = None
-        self.checksum = ""  # told instead of the true one
-        self.sent_name, self.sent_size, self.sent = "movie.bin", len(DATA), DATA
-        self.while_receiving: Callable[[], object] = lambda: None
-
-    def UploadFile(  # type: ignore[override]  # noqa: N802 - gRPC's name
-        self, request_iterator: Iterator[pb.UploadFileRequest], context: grpc.ServicerContext
-    ) -> pb.UploadFileResponse:
-        metadata = next(request_iterator).metadata
-        self.request_ids.append(metadata.request_id)
-        self._fail(context)
-        self.while_receiving()
-        data = b"".join(message.chunk_data for message in request_iterator)
-        if len(data) != metadata.file_size:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "sizes differ")
-        self.kept[metadata.filename] = data
-        return pb.UploadFileResponse(success=True, file_id=FILE_ID, checksum=self.checksum or _checksum(data))
-
-    def DownloadFile(  # type: ignore[override]  # noqa: N802 - gRPC's name
-        self, request: pb.DownloadFileRequest, context: grpc.ServicerContext
-    ) -> Iterator[pb.DownloadFileResponse]:
-        info = pb.FileInfo(
-            filename=self.sent_name, file_size=self.sent_size, checksum=self.checksum or _checksum(self.sent)
-        )
-        yield pb.DownloadFileResponse(file_info=info)
-        yield pb.DownloadFileResponse(chunk_data=self.sent[: 1 << 20])
-        self._fail(context)
-        yield pb.DownloadFileResponse(chunk_data=self.sent[1 << 20 :])
-
-    def _fail(self, context: grpc.ServicerContext) -> None:
-        if self.lost_connections:
-            self.lost_connections -= 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-        if self.refusal:
-            context.set_trailing_metadata(rpc.trailers_of(self.refusal))
-            context.abort(rpc.status_of(self.refusal), str(self.refusal))
-
-    def _not_offered(self, request: object, context: grpc.ServicerContext) -> None:
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "")
-
-    ListFiles = DeleteFile = GetFileMetadata = CreateFolder = _not_offered  # type: ignore[assignment]
-    ShareFile = GetSharedFiles = ResolvePath = _not_offered  # type: ignore[assignment]
-
-
-class Progress:
-    def __init__(self) -> None:
-        self.steps: list[int] = []
-
-    def __call__(self, moved: int) -> None:
-        self.steps.append(moved)
-
-    @property
-    def total(self) -> int:
-        return sum(self.steps)
+    from cloudgrpc.clients.session import Session
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(calls, "RETRY_PAUSES_S", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture
@@ -117,13 +48,8 @@ def fake() -> FakeGateway:
 
 @pytest.fixture
 def session(fake: FakeGateway) -> Iterator[Session]:
-    server = grpc.server(ThreadPoolExecutor(16), options=rpc.SERVER_OPTIONS)
-    stubs.add_FileServiceServicer_to_server(fake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with Gateway(f"127.0.0.1:{port}") as gateway:
-        yield Session(gateway, "token")
-    server.stop(0).wait()
+    with serving(fake) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -149,9 +75,9 @@ def output(tmp_path: Path) -> Path:
 def test_a_file_of_any_size_arrives_whole(fake: FakeGateway, transfers: Transfers, tmp_path: Path, size: int) -> None:
     (tmp_path / "a").write_bytes(DATA[:size])
     progress = Progress()
-    uploaded = transfers.upload_file(tmp_path / "a", on_progress=progress)
+    uploaded = transfers.upload_file(tmp_path / "a", meter=progress)
     assert fake.kept["a"] == DATA[:size]
-    assert (uploaded.size, uploaded.checksum, progress.total) == (size, _checksum(DATA[:size]), size)
+    assert (uploaded.size, uploaded.checksum, progress.total) == (size, checksum_of(DATA[:size]), size)
 
 
 @pytest.mark.parametrize("size", [100, len(DATA)])
@@ -161,7 +87,7 @@ def test_a_lost_connection_is_tried_again_under_the_same_request_id(
     (tmp_path / "a").write_bytes(DATA[:size])
     fake.lost_connections = 2
     progress = Progress()
-    transfers.upload_file(tmp_path / "a", on_progress=progress)
+    transfers.upload_file(tmp_path / "a", meter=progress)
     assert fake.kept["a"] == DATA[:size]
     assert len(fake.request_ids) == 3
     assert len(set(fake.request_ids)) == 1
@@ -174,7 +100,7 @@ def test_a_gateway_that_stays_away_is_told_in_the_end(fake: FakeGateway, transfe
     fake.lost_connections = 100
     progress = Progress()
     with pytest.raises(GatewayUnreachable):
-        transfers.upload_file(movie, on_progress=progress)
+        transfers.upload_file(movie, meter=progress)
     assert len(fake.request_ids) == 4
     assert progress.total == 0
 
@@ -197,7 +123,7 @@ def test_a_file_that_changes_its_size_meanwhile_is_not_kept(
 
 
 def test_content_that_reached_the_gateway_damaged_is_told(fake: FakeGateway, transfers: Transfers, movie: Path) -> None:
-    fake.checksum = _checksum(b"something else")
+    fake.checksum = checksum_of(b"something else")
     with pytest.raises(UploadDiffers):
         transfers.upload_file(movie)
 
@@ -211,16 +137,18 @@ def test_a_download_is_verified_and_takes_the_name_it_is_sent(transfers: Transfe
     assert [path.name for path in output.iterdir()] == ["movie.bin"]
 
 
-def test_a_download_that_breaks_off_starts_over(fake: FakeGateway, transfers: Transfers, output: Path) -> None:
+def test_a_download_that_breaks_off_goes_on_where_it_was(fake: FakeGateway, transfers: Transfers, output: Path) -> None:
     fake.lost_connections = 2
     progress = Progress()
     transfers.download_file(FILE_ID, output / "mine", progress)
     assert (output / "mine").read_bytes() == DATA
+    assert fake.asked == [(0, 0), (1 << 20, 3), (2 << 20, 3)], "of the version that it began with"
+    assert min(progress.steps) > 0, "no byte came twice"
     assert progress.total == len(DATA)
 
 
 def _other_checksum(fake: FakeGateway) -> None:
-    fake.checksum = _checksum(b"something else")
+    fake.checksum = checksum_of(b"something else")
 
 
 def _no_checksum(fake: FakeGateway) -> None:
@@ -255,11 +183,9 @@ def _refused(fake: FakeGateway) -> None:
         (_too_short, ContentDiffers),
         (_too_long, ContentDiffers),
         (_hostile_name, InvalidField),
-        (_gone, GatewayUnreachable),
-        (_refused, SessionEnded),
     ],
 )
-def test_a_download_that_fails_leaves_nothing_and_the_older_file_alone(
+def test_a_download_of_what_it_should_not_be_leaves_nothing_and_the_older_file_alone(
     fake: FakeGateway,
     transfers: Transfers,
     output: Path,
@@ -276,6 +202,27 @@ def test_a_download_that_fails_leaves_nothing_and_the_older_file_alone(
     assert progress.total == 0
     # What goes on beyond its announced size could fill the disk.
     assert all(moved <= fake.sent_size for moved in accumulate(progress.steps))
+
+
+@pytest.mark.parametrize(("fault", "error"), [(_gone, GatewayUnreachable), (_refused, SessionEnded)])
+def test_a_download_that_breaks_off_keeps_what_it_has_beside_the_older_file(
+    fake: FakeGateway,
+    transfers: Transfers,
+    output: Path,
+    fault: Callable[[FakeGateway], None],
+    error: type[CloudError],
+) -> None:
+    (output / "movie.bin").write_bytes(b"older")
+    fault(fake)
+    with pytest.raises(error):
+        transfers.download_file(FILE_ID, output)
+    part = output / f".movie.bin.{FILE_ID[:8]}v3.part"
+    assert {path.name for path in output.iterdir()} == {"movie.bin", part.name}
+    assert (output / "movie.bin").read_bytes() == b"older"
+    kept = part.read_bytes()
+    assert kept
+    assert DATA.startswith(kept)
+    assert transfers.kept_parts() == len(kept)
 
 
 def test_the_longest_name_can_be_downloaded(fake: FakeGateway, transfers: Transfers, output: Path) -> None:
@@ -313,24 +260,11 @@ def test_many_files_go_on_after_a_failure_but_not_after_the_session_ended(
     assert len(fake.request_ids) < 99 + 40
 
 
-def test_ctrl_c_in_the_middle_takes_the_half_written_file_with_it(transfers: Transfers, output: Path) -> None:
-    def interrupt(_moved: int) -> None:
-        raise KeyboardInterrupt
-
-    with suppress(KeyboardInterrupt):
-        transfers.download_file(FILE_ID, output, interrupt)
-    assert list(output.iterdir()) == []
-
-
-def _checksum(data: bytes) -> str:
-    return f"blake3:{blake3(data).hexdigest()}"
-
-
 def test_messages_grow_with_the_line_and_end_where_chunks_end(tmp_path: Path) -> None:
     path = tmp_path / "film"
     path.write_bytes(bytes(20 << 20))
-    with opened(path) as (file, size):
-        messages = _Pieces(file, path, size, silent).after(b"head")
+    with source_of(path) as source:
+        messages = Pieces(source, 0, source.size, lambda _: None).after(b"head")
         next(messages)
         lengths = []
         for number, message in enumerate(messages):

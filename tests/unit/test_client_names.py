@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloudgrpc.clients.transfer import check_local_name, destination, mime_type
+from cloudgrpc.clients.local_files import check_local_name, destination, mime_type
 from cloudgrpc.errors import InvalidField, LocalFile
 
 if TYPE_CHECKING:

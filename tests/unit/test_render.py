@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,12 +33,6 @@ def test_a_time_is_told_without_its_seconds() -> None:
 
 def test_what_is_no_time_is_shown_as_it_came() -> None:
     assert render.when("soon\x1b[2J") == "soon\N{REPLACEMENT CHARACTER}[2J"
-
-
-@given(used=st.integers(0, 2**50), total=st.integers(0, 2**50))
-def test_the_bar_of_used_room_always_has_the_same_width(used: int, total: int) -> None:
-    bar = render.share_bar(used, total)
-    assert bar.index("]") == render.BAR_CELLS + 1
 
 
 def test_one_is_counted_without_a_plural() -> None:
@@ -79,31 +70,3 @@ def test_a_row_is_one_line_when_a_program_reads_it(capsys: pytest.CaptureFixture
     name = "long " * 200
     render.print_table(["Size", "Name"], [("1 B", name), ("20 B", "[b]x[/b]")], right=["Size"])
     assert capsys.readouterr().out.splitlines() == ["Size  Name", f" 1 B  {name.rstrip()}", "20 B  [b]x[/b]"]
-
-
-def test_nothing_is_drawn_when_stderr_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    stderr = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    with render.metered("a.txt", 100) as meter:
-        meter.moved(100)
-        meter.file_done()
-    assert stderr.getvalue() == ""
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_bar_tells_name_share_and_size_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
-    stderr = Terminal()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setenv("TERM", "xterm")
-    with render.metered("Uploading", 2048, files=3) as meter:
-        meter.moved(4096)
-        meter.moved(-3072)
-        meter.file_done()
-    assert "Uploading 1/3" in stderr.getvalue()
-    assert "1.0 KB of 2.0 KB" in stderr.getvalue()
-    assert "50%" in stderr.getvalue()

@@ -1,0 +1,61 @@
+"""What a person is told when a transfer breaks off: how much of it is kept, and what to type to go on."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cloudgrpc.clients import render
+from cloudgrpc.core.units import size_words
+from cloudgrpc.errors import CloudError, TransferStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cloudgrpc.clients.long_upload import Kept
+    from cloudgrpc.clients.transfer import Transfers
+
+
+@contextmanager
+def resumable(transfers: Transfers, command: str, *, goes_on: bool = False) -> Iterator[None]:
+    """Transfers that `command` goes on with. `goes_on`: also when no file is half-done, since it skips what is done.
+
+    Raises: TransferStopped for Ctrl-C, unless there is nothing to go on with; failures, which tell what is kept.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = _kept_words(transfers) or ("what is done stays done" if goes_on else "")
+        if not kept:
+            raise
+        raise TransferStopped(kept=kept, command=command) from None
+    except CloudError as error:
+        going_on = going_on_words(transfers)
+        if not going_on:
+            raise
+        raise type(error).told(f"{str(error).rstrip('.')}; {going_on}.") from error
+
+
+def going_on_words(transfers: Transfers) -> str:
+    """What broke off and is kept, and how to go on with it; "" for nothing."""
+    kept = _kept_words(transfers)
+    how = "--resume goes on there" if transfers.kept_uploads() else "the same command goes on there"
+    return f"{kept}, and {how}" if kept else ""
+
+
+def _kept_words(transfers: Transfers) -> str:
+    uploads = transfers.kept_uploads()
+    if uploads:
+        return _upload_words(uploads)
+    here = transfers.kept_parts()
+    return f"{size_words(here)} are kept on this computer" if here else ""
+
+
+def _upload_words(uploads: Sequence[Kept]) -> str:
+    until = render.when(uploads[0].ends_at)
+    if any(kept.stored_bytes is None for kept in uploads):
+        return f"what arrived is kept until {until}"
+    stored = size_words(sum(kept.stored_bytes or 0 for kept in uploads))
+    if len(uploads) > 1:
+        return f"{stored} of {render.count(len(uploads), 'file')} are kept until {until}"
+    return f"{stored} of {uploads[0].path.name} ({size_words(uploads[0].size)}) are kept until {until}"
