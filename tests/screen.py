@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -49,6 +50,15 @@ class Screen:
 
     def wait(self, until: str) -> None:
         self._wait(lambda: until in self.text, until)
+
+    def wait_for_end(self, patterns: list[str]) -> None:
+        """Until the last lines are these regular expressions."""
+
+        def is_there() -> bool:
+            told = self.text.split("\n")[-len(patterns) :]
+            return len(told) == len(patterns) and all(map(re.fullmatch, patterns, told))
+
+        self._wait(is_there, "\n".join(patterns))
 
     def _wait(self, is_there: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
