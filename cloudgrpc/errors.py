@@ -566,7 +566,7 @@ class SeveralInTrash(CloudError):
     code = "several_in_trash"
     status = Status.INVALID_ARGUMENT
     exit_code = Exit.USAGE
-    words = "{count} things in the trash are called {name}: {which}."
+    words = "{count} things in the trash are called {name}, the newest first: {which}."
     hint = "Name the one that is meant by its ID."
 
 

@@ -119,11 +119,9 @@ class Person:
         return [*self.ids.values(), self.request_id, self.token, *self.more_tokens, self.proof, self.name]
 
 
-def settle(cluster: Cluster, name: str, giver: User | None = None) -> Person:
-    """Enroll somebody, sign in once more, and keep something of everything. `giver`: who shares something with them, by
-    default somebody new."""
+def settle(cluster: Cluster, name: str, giver: User) -> Person:
+    """Enroll somebody, sign in once more, and keep something of everything. `giver`: who shares something with them."""
     user = cluster.enroll(f"{name}@example.org", f"{name} Person")
-    giver = giver or cluster.enroll(f"giver-of-{name}@example.org")
     person = Person(user, name, request_id=f"{name}-request")
     person.given_id = giver.mkdir(f"{name}-given")
     person.given_token = giver.share(person.given_id, user.email)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,6 @@ class Target:
 
     folder: Place
     name: str  # "" keeps the name
-    taken: Place | None = None  # the file that has that name already
 
     def path(self, source: Place) -> str:
         return inside(self.folder, self.name or source.name)
@@ -57,8 +55,6 @@ class Changes:
         """Raises: UsageWrong, Missing when there is nowhere to go; else as `Attempts.finish`."""
 
         def move(source: Place, target: Target) -> None:
-            if target.taken:
-                raise NameTaken(name=target.taken.path)
             request = pb.MoveFileRequest(
                 session_token=self._session.token,
                 file_id=changeable(source),
@@ -66,7 +62,10 @@ class Changes:
                 new_name=target.name,
                 expected_version=if_version,
             )
-            self._session.call(self._files.MoveFile, request, TREE_TIMEOUT_S)
+            try:
+                self._session.call(self._files.MoveFile, request, TREE_TIMEOUT_S)
+            except NameTaken as error:
+                raise NameTaken(name=target.path(source)) from error
             print(f"Moved {words_of(source)} to {render.path_words(target.path(source), source.is_folder)}")
 
         self._each(words, to, if_version, move, "moved")
@@ -81,8 +80,6 @@ class Changes:
         def copy(source: Place, target: Target) -> None:
             if source.is_folder and not is_recursive:
                 raise UsageWrong(reason=f"{source.path} is a folder; add -r to copy it with all it holds")
-            if target.taken and not may_replace:
-                raise _taken(target.taken.path)
             request = pb.CopyFileRequest(
                 session_token=self._session.token,
                 file_id=changeable(source),
@@ -94,9 +91,7 @@ class Changes:
             try:
                 copied = self._session.call(self._files.CopyFile, request, TREE_TIMEOUT_S)
             except NameTaken as error:
-                if source.is_folder or may_replace:
-                    raise
-                raise _taken(target.path(source)) from error
+                raise _taken(target.path(source), source.is_folder or may_replace) from error
             there = render.path_words(target.path(source), source.is_folder)
             print(f"Copied {words_of(source)} to {there} ({_what(copied)})")
 
@@ -130,14 +125,12 @@ class Changes:
             if ID.fullmatch(word) or (word.endswith("/") and not source.is_folder):
                 raise
             return Target(*self._places.new(word))
-        # Its own name is no place to go into: it may be the same name spelled otherwise, in another Unicode form.
-        is_itself = found.entry_id == source.entry_id
-        if found.is_folder and not is_itself:
+        # Its own name is no place to go into: it may be that name spelled otherwise, in another Unicode form.
+        if found.is_folder and found.entry_id != source.entry_id:
             return Target(self._places.folder(word), "")
         if self._places.address(found.path).parent.is_shared_list:
             raise UsageWrong(reason=f"{found.path} is shared without its folder; nothing can be put in its place")
-        folder, name = self._places.new(found.path)
-        return Target(folder, name, None if is_itself else found)
+        return Target(*self._places.new(found.path))
 
     def _make(self, word: str) -> None:
         folder, name = self._places.new(word)
@@ -155,9 +148,10 @@ class Changes:
             holder, slash, _ = word.rstrip("/").rpartition("/")
             if slash and holder:
                 self._make_all(holder)
-            # Somebody may make the same folder at the same moment.
-            with suppress(NameTaken):
+            try:
                 self._make(word)
+            except NameTaken:
+                self._places.folder(word)  # which somebody else may have made at this moment
 
 
 def check_if_version(number: int | None, places: Sequence[Place]) -> None:
@@ -183,7 +177,10 @@ def changeable(place: Place) -> str:
     return place.entry_id
 
 
-def _taken(path: str) -> CloudError:
+def _taken(path: str, is_final: bool) -> CloudError:
+    """`is_final`: not even --replace would help."""
+    if is_final:
+        return NameTaken(name=path)
     return NameTaken.told(f"{path} exists already; --replace makes the copy its next version.")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cloudgrpc.clients import render
 from cloudgrpc.clients.broken_off import going_on_words, resumable
 from cloudgrpc.clients.local_files import destination, local_fault
-from cloudgrpc.clients.outcomes import many_words, missing_words, raise_failures, travel_words
+from cloudgrpc.clients.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 from cloudgrpc.clients.parts import aside
 from cloudgrpc.clients.progress import metered
 from cloudgrpc.clients.receiving import Extent
@@ -122,7 +122,7 @@ class Downloading:
         started = time.monotonic()
         with metered("Downloading", tree.size, len(tree.files)) as meter:
             outcome = TreeDownload(self._transfers, meter).run(tree)
-        there = f"; {render.count(outcome.there, 'file')} were here already" if outcome.there else ""
+        there = there_words(outcome.there, "here")
         told = many_words(outcome, time.monotonic() - started)
         print(f"Downloaded {told} to {render.shown(str(target))}{there}")
         missing = len(tree.files) - outcome.files - outcome.there + len(tree.failures)

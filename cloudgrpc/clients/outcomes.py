@@ -26,8 +26,17 @@ def travel_words(size: int, kept_bytes: int, where: str, seconds: float) -> str:
 
 
 def many_words(outcome: Outcome, seconds: float) -> str:
+    if not outcome.files:
+        return render.count(0, "file")
     rate = f"{outcome.files / max(seconds, 0.001):,.0f} files/s"
     return f"{render.count(outcome.files, 'file')} ({render.pace(outcome.size, seconds)}, {rate})"
+
+
+def there_words(count: int, where: str) -> str:
+    """What need not travel; "" for nothing."""
+    if not count:
+        return ""
+    return f"; {render.count(count, 'file')} {'was' if count == 1 else 'were'} {where} already"
 
 
 def missing_words(count: int) -> str:

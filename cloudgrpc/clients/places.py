@@ -129,24 +129,12 @@ class Places:
         """What a folder holds, `page` entries at a time, folders first, each kind by name; `prefix`: of the names."""
         return (place for each in self.pages(folder, prefix, size=page) for place in each)
 
-    def walk(self, folder: Place) -> Iterator[Place]:
-        """Everything below a folder, a folder before what it holds."""
-        open_folders = [self.children(folder)]
-        while open_folders:
-            place = next(open_folders[-1], None)
-            if place is None:
-                open_folders.pop()
-                continue
-            yield place
-            if place.is_folder:
-                open_folders.append(self.children(place))
-
     def pages(
         self, folder: Place, prefix: str = "", *, with_trash: bool = False, size: int = PAGE
     ) -> Iterator[list[Place]]:
         """A folder's listing, at most `size` entries at a time. Raises: Missing."""
         if folder.is_shared_list:
-            yield [place for place in self._shared_children(folder) if begins(place.name, prefix)]
+            yield [place for place in self._shared_children(folder) if _begins(place.name, prefix)]
             return
         request = pb.ListFilesRequest(
             session_token=self.session.token,
@@ -159,8 +147,8 @@ class Places:
             page = self.session.call(self.session.gateway.files.ListFiles, request)
             # A gateway of an older version knows no prefix and sends everything, of whatever name.
             yield [
-                *(_inner_folder(folder, entry) for entry in page.folders if begins(entry.folder_name, prefix)),
-                *(_inner_file(folder, entry) for entry in page.files if begins(entry.filename, prefix)),
+                *(_inner_folder(folder, entry) for entry in page.folders if _begins(entry.folder_name, prefix)),
+                *(_inner_file(folder, entry) for entry in page.files if _begins(entry.filename, prefix)),
             ]
             if not page.next_page_token:
                 return
@@ -295,7 +283,7 @@ def _check_word(word: str) -> None:
         raise InvalidField(field="path", reason=f"{word} is no UTF-8") from error
 
 
-def begins(name: str, prefix: str) -> bool:
+def _begins(name: str, prefix: str) -> bool:
     return name_key(name).startswith(name_key(prefix))
 
 

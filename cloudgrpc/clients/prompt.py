@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.past_lines import PastLines
     from cloudgrpc.clients.shell import Shell
     from cloudgrpc.clients.shell_parser import Command
+
+log = logging.getLogger(__name__)
 
 ONE_COLUMN = 7  # so few candidates have room for their meanings beside them
 
@@ -89,7 +92,12 @@ class Prompt(cmd2.Cmd):
     def complete(self, text: str, line: str, begidx: int, endidx: int, custom_settings: Any = None) -> cmd2.Completions:
         """In place of cmd2's own way, which breaks words as its parser does. `text`: line[begidx:endidx]."""
         del begidx, custom_settings
-        found = self._completer.complete(line[:endidx])
+        try:
+            found = self._completer.complete(line[:endidx])
+        except Exception:
+            # A fault of ours must not take the line away that is being typed.
+            log.debug("completing failed unexpectedly", exc_info=True)
+            found = []
         # One of prompt_toolkit's, which is a part of cmd2 and nothing of ours.
         style = type(self.active_session.complete_style)
         self.active_session.complete_style = style("COLUMN" if len(found) <= ONE_COLUMN else "MULTI_COLUMN")
@@ -117,7 +125,7 @@ def _greeting(shell: Shell) -> Iterator[str]:
     yield f"CloudGrpc {__version__} at {shell.gateway.address}."
     yield "Type help to see what you can do, exit to leave; Tab completes what you type."
     if not shell.where:
-        yield "To begin, type login and your e-mail address; or enroll, your address and your name."
+        yield "To begin, type: login EMAIL   or: enroll EMAIL NAME"
 
 
 def _function(command: Command, run: Callable[[cmd2.Statement], bool | None]) -> Callable[[cmd2.Statement], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from cloudgrpc.clients.attempts import Attempts
 from cloudgrpc.clients.changes import changeable, check_if_version, words_of
 from cloudgrpc.clients.places import Place
 from cloudgrpc.clients.session import TREE_TIMEOUT_S
+from cloudgrpc.errors import CloudError
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
@@ -99,9 +101,11 @@ class Removal:
             at_terminal.hint("Only its owner can bring it back from there.")
             return
         request = pb.ListTrashRequest(session_token=self._session.token, page_size=1)
-        for entry in self._session.call(self._session.gateway.history.ListTrash, request).entries:
+        # It is deleted, whatever comes of this.
+        with suppress(CloudError, IndexError):
+            newest = self._session.call(self._session.gateway.history.ListTrash, request).entries[0]
             name = at_terminal.typable(gone[-1].path) if len(gone) == 1 else "NAME"
-            at_terminal.hint(f"Until {render.when(entry.ends_at)} it can be brought back with: restore {name}")
+            at_terminal.hint(f"Until {render.when(newest.ends_at)} it can be brought back with: restore {name}")
 
 
 def agreed_to_delete(paths: Sequence[str]) -> bool:

@@ -103,10 +103,6 @@ class Pieces:
         self._piece_bytes = FIRST_PIECE_BYTES
         self.fault: CloudError | None = None
 
-    @property
-    def is_complete(self) -> bool:
-        return self._at == self._end
-
     def after(self, head: bytes) -> Iterator[bytes]:
         """`head`, then the content. Ends early on a fault: an exception here would be printed by gRPC."""
         yield head

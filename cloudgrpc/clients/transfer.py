@@ -17,7 +17,6 @@ from cloudgrpc.clients.progress import Unwatched
 from cloudgrpc.clients.receiving import FileDownload, Reader, copy_out
 from cloudgrpc.clients.sending import Sender, Uploaded
 from cloudgrpc.clients.source import Pieces, source_of
-from cloudgrpc.errors import FileChanged
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class Transfers:
             )
             if source.size > LONG_BYTES:
                 return self._upload_long(source, metadata, meter, unfinished or {})
-        return self._calls.persistently(lambda: self._upload(path, metadata, meter), LOST)
+            return self._calls.persistently(lambda: self._upload(source, metadata, meter), LOST)
 
     def download_file(
         self, file_id: str, target: Path, meter: Meter = UNWATCHED, *, version: int = 0, is_exact: bool = False
@@ -128,20 +127,17 @@ class Transfers:
         self._uploads.discard(upload)
         return uploaded
 
-    def _upload(self, path: Path, metadata: pb.FileMetadata, meter: Meter) -> Uploaded:
-        with source_of(path) as source:
-            if source.size != metadata.file_size:
-                raise FileChanged(path=path)
-            pieces = Pieces(source, 0, source.size, meter.moved)
-            head = pb.UploadFileRequest(metadata=metadata).SerializeToString()
-            if source.size <= rpc.PIECE_BYTES:
-                reply = self._sender.send_small(head, pieces)
-            else:
-                reply = self._sender.send(self._session.gateway.upload, head, pieces)
-            uploaded = Uploaded(reply.file_id, reply.checksum, source.size, reply.version)
-            # A gateway that has the file already (the reply to an earlier try was lost) answers before all is read.
-            if pieces.is_complete:
-                uploaded.check(source.checksum, metadata.filename)
+    def _upload(self, source: Source, metadata: pb.FileMetadata, meter: Meter) -> Uploaded:
+        pieces = Pieces(source, 0, source.size, meter.moved)
+        head = pb.UploadFileRequest(metadata=metadata).SerializeToString()
+        if source.size <= rpc.PIECE_BYTES:
+            reply = self._sender.send_small(head, pieces)
+        else:
+            reply = self._sender.send(self._session.gateway.upload, head, pieces)
+        uploaded = Uploaded(reply.file_id, reply.checksum, source.size, reply.version)
+        # A gateway that has the file already (the reply to an earlier try was lost) answers before all of it is read.
+        if source.hashed == source.size:
+            uploaded.check(source.checksum, metadata.filename)
         return uploaded
 
 

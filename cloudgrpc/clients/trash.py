@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.session import Session
     from cloudgrpc.errors import CloudError
 
-PAGE = 1000
-SHOWN_ID = 8  # enough to tell the things in a person's trash apart
-SOME_OF_ID = re.compile(r"[0-9a-fA-F]{4,32}")
+SHOWN_ID = 8  # digits, enough to tell the things in a person's trash apart
+SOME_OF_ID = re.compile(r"[0-9a-fA-F]{8,32}")
+MOST_CHOICES = 9
 
 
 class Trash:
@@ -36,16 +36,17 @@ class Trash:
     def print(self) -> None:
         table = StreamTable(["ID", "Size", "Deleted", "Goes", "Was"], right=["Size"])
         is_empty = True
-        for page in self.pages():
+        for page in self._pages():
             table.add([_row(entry) for entry in page])
             is_empty = is_empty and not page
         if is_empty:
             print("The trash is empty.")
             return
-        at_terminal.hint(
-            "Bring something back with: restore NAME_OR_ID",
-            f"Delete all of it for good, {size_words(self._bytes())}, with: trash empty",
-        )
+        if at_terminal.can_hint():
+            at_terminal.hint(
+                "Bring something back with: restore NAME_OR_ID",
+                f"Delete all of it for good, {size_words(self._bytes())}, with: trash empty",
+            )
 
     def print_json(self) -> None:
         render.print_json_list(facts(entry) for entry in self.entries())
@@ -70,8 +71,12 @@ class Trash:
         if not is_sure and not agreed_to_delete([words_of(entry) for entry in found]):
             print("Nothing was deleted.")
             return
+        # The person may have taken long to answer, and what was restored meanwhile is not to be deleted.
+        still = {entry.file_id for entry in self.entries()}
         for entry in found:
             with attempts.one():
+                if entry.file_id not in still:
+                    raise NotInTrash(name=entry.path)
                 request = pb.DeleteFileRequest(session_token=self._session.token, file_id=entry.file_id, permanent=True)
                 self._session.call(self._session.gateway.files.DeleteFile, request, TREE_TIMEOUT_S)
                 print(f"Deleted {words_of(entry)} for good.")
@@ -90,11 +95,10 @@ class Trash:
 
     def entries(self) -> Iterator[pb.TrashEntry]:
         """The newest first."""
-        return (entry for page in self.pages() for entry in page)
+        return (entry for page in self._pages() for entry in page)
 
-    def pages(self, size: int = PAGE) -> Iterator[Sequence[pb.TrashEntry]]:
-        """The newest first, at most `size` at a time."""
-        request = pb.ListTrashRequest(session_token=self._session.token, page_size=size)
+    def _pages(self) -> Iterator[Sequence[pb.TrashEntry]]:
+        request = pb.ListTrashRequest(session_token=self._session.token)
         while True:
             page = self._session.call(self._history.ListTrash, request)
             yield page.entries
@@ -109,11 +113,12 @@ class Trash:
             raise self._missing(word, entries)
         if len(found) == 1:
             return found[0]
+        newest = [_told(entry) for entry in found[:MOST_CHOICES]]
         if not at_terminal.can_ask():
-            raise SeveralInTrash(count=len(found), name=word, which="; ".join(map(_told, found)))
-        choices = [*map(_told, found), "none of them"]
-        choice = at_terminal.chosen(f"{len(found)} things in the trash are called {word}; the newest first:", choices)
-        return found[choice] if choice is not None and choice < len(found) else None
+            raise SeveralInTrash(count=len(found), name=word, which="; ".join(newest))
+        title = f"{len(found)} things in the trash are called {word}; the newest first:"
+        choice = at_terminal.chosen(title, [*newest, "none of these"])
+        return found[choice] if choice is not None and choice < len(newest) else None
 
     def _matching(self, word: str, entries: Sequence[pb.TrashEntry]) -> list[pb.TrashEntry]:
         """By the path where it was; by its name; by its ID, or how that begins."""
@@ -126,11 +131,11 @@ class Trash:
         return [entry for entry in entries if entry.file_id.startswith(word.lower())]
 
     def _missing(self, word: str, entries: Sequence[pb.TrashEntry]) -> CloudError:
-        path = f"{name_key(str(self._places.address(word)))}/"
-        around = next((entry for entry in entries if path.startswith(f"{name_key(entry.path)}/")), None)
-        if around is None or "/" not in word:
+        path = f"{name_key(str(self._places.address(word)))}/" if "/" in word else ""
+        around = next((entry.path for entry in entries if path.startswith(f"{name_key(entry.path)}/")), None)
+        if around is None:
             return NotInTrash(name=word)
-        return NotInTrash.told(f"{word} may have been in {around.path}, which is in the trash as a whole.")
+        return NotInTrash.told(f"{word} may have been in {around}, which is in the trash as a whole.")
 
     def _bytes(self) -> int:
         request = pb.StorageUsageRequest(session_token=self._session.token)

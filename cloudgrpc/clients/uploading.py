@@ -14,7 +14,7 @@ from cloudgrpc.clients.address import SHARED
 from cloudgrpc.clients.broken_off import going_on_words, resumable
 from cloudgrpc.clients.local_files import has_content
 from cloudgrpc.clients.local_tree import left_out_words, plan
-from cloudgrpc.clients.outcomes import many_words, missing_words, raise_failures, travel_words
+from cloudgrpc.clients.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 from cloudgrpc.clients.progress import metered
 from cloudgrpc.clients.transfer import LONG_BYTES, Transfers, standing_upload
 from cloudgrpc.clients.tree import TreeUpload, standing_file
@@ -139,7 +139,7 @@ class Uploading:
         self._print_outcome(found, outcome, target, time.monotonic() - started)
 
     def _print_outcome(self, found: LocalTree, outcome: Outcome, target: Place, seconds: float) -> None:
-        there = f"; {render.count(outcome.there, 'file')} were there already" if outcome.there else ""
+        there = there_words(outcome.there, "there")
         print(f"Uploaded {many_words(outcome, seconds)} to {render.shown(target.path)}{there}")
         missing = len(found.files) - outcome.files - outcome.there + len(found.failures)
         words = f"Not everything was uploaded: {missing_words(missing)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import JOIN, Value, ValuesList
 
@@ -13,6 +13,7 @@ from cloudgrpc.meta import room, tree, versions
 from cloudgrpc.meta.changes import record
 from cloudgrpc.meta.db import now, rows
 from cloudgrpc.meta.models import Entry, Extent, Version, new_id
+from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.tree import Child, Limits, Person, Reached
 
 ENTRIES_MOST = 100_000
+TWINS_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,7 @@ def _copy_folder(person: Person, source: Reached, target: Reached, name: str) ->
     room.charge(target.owner_id, name, size)
     top_id = _make_top(source, target, name)
     twins = _twins(source.entry_id, top_id, held)
-    for start in range(0, len(twins), tree.IDS_PER_STATEMENT):
-        _insert(twins[start : start + tree.IDS_PER_STATEMENT], target.owner_id, person.email)
+    _insert(twins, target.owner_id, person.email)
     files = sum(twin.version_id is not None for twin in twins)
     return Copied(top_id, files, len(twins) - files + 1, size)
 
@@ -141,11 +142,11 @@ def _held(source: Reached) -> list[tuple[str, str, str | None, int | None]]:
         .join(Version, JOIN.LEFT_OUTER, on=(Version.version_id == Entry.version_id))
         .where(found.c.step > 0)
         .order_by(found.c.step)
-        .limit(ENTRIES_MOST)
+        .limit(ENTRIES_MOST + 1)
         .with_cte(found)
     )
     held = rows(query)
-    if len(held) == ENTRIES_MOST:  # with the folder itself one too many
+    if len(held) > ENTRIES_MOST:
         raise CopyTooLarge(name=source.name, most=ENTRIES_MOST)
     return held
 
@@ -178,25 +179,34 @@ def _make_top(source: Reached, target: Reached, name: str) -> str:
 
 
 def _insert(twins: Sequence[_Twin], owner_id: str, made_by: str) -> None:
-    """Made by the database out of what it holds; only the ids go there."""
+    """Made by the database out of what it holds; only the ids go there, so many at once."""
     moment = now()
-    columns = ("like_id", "entry_id", "parent_id", "like_version_id", "version_id")
-    values = [tuple(getattr(twin, column) for column in columns) for twin in twins]
-    twin = ValuesList(values).cte("twin", columns=columns)
-    Entry.insert_from(
-        Entry.select(
-            twin.c.entry_id,
-            Value(owner_id),
-            twin.c.parent_id,
-            Entry.kind,
-            Entry.name,
-            Entry.name_key,
-            twin.c.version_id,
-            Value(moment),
-            Value(moment),
-        )
-        .join(twin, on=(twin.c.like_id == Entry.entry_id))
-        .with_cte(twin),
+    for start in range(0, len(twins), TWINS_AT_ONCE):
+        ids = dict.fromkeys(_NO_IDS) | {
+            f"{column}{place}": getattr(twin, column)
+            for place, twin in enumerate(twins[start : start + TWINS_AT_ONCE])
+            for column in _COLUMNS
+        }
+        _ENTRIES.run(owner_id=owner_id, now=moment, **ids)
+        _VERSIONS.run(made_by=made_by, now=moment, **ids)
+        _EXTENTS.run(**ids)
+
+
+def _entries() -> Any:
+    twin = _twin_rows()
+    held = Entry.select(
+        twin.c.entry_id,
+        blank("owner_id"),
+        twin.c.parent_id,
+        Entry.kind,
+        Entry.name,
+        Entry.name_key,
+        twin.c.version_id,
+        blank("now"),
+        blank("now"),
+    )
+    return Entry.insert_from(
+        held.join(twin, on=(twin.c.like_id == Entry.entry_id)).with_cte(twin),
         [
             Entry.entry_id,
             Entry.account,
@@ -208,20 +218,23 @@ def _insert(twins: Sequence[_Twin], owner_id: str, made_by: str) -> None:
             Entry.created_at,
             Entry.modified_at,
         ],
-    ).execute()
-    Version.insert_from(
-        Version.select(
-            twin.c.version_id,
-            twin.c.entry_id,
-            Value(1),
-            Version.size_bytes,
-            Version.digest,
-            Version.mime_type,
-            Value(moment),
-            Value(made_by),
-        )
-        .join(twin, on=(twin.c.like_version_id == Version.version_id))
-        .with_cte(twin),
+    )
+
+
+def _versions() -> Any:
+    twin = _twin_rows()
+    held = Version.select(
+        twin.c.version_id,
+        twin.c.entry_id,
+        Value(1),
+        Version.size_bytes,
+        Version.digest,
+        Version.mime_type,
+        blank("now"),
+        blank("made_by"),
+    )
+    return Version.insert_from(
+        held.join(twin, on=(twin.c.like_version_id == Version.version_id)).with_cte(twin),
         [
             Version.version_id,
             Version.entry,
@@ -232,10 +245,24 @@ def _insert(twins: Sequence[_Twin], owner_id: str, made_by: str) -> None:
             Version.created_at,
             Version.made_by,
         ],
-    ).execute()
-    Extent.insert_from(
-        Extent.select(twin.c.version_id, Extent.position, Extent.chunk, Extent.length)
-        .join(twin, on=(twin.c.like_version_id == Extent.version))
-        .with_cte(twin),
+    )
+
+
+def _extents() -> Any:
+    twin = _twin_rows()
+    held = Extent.select(twin.c.version_id, Extent.position, Extent.chunk, Extent.length)
+    return Extent.insert_from(
+        held.join(twin, on=(twin.c.like_version_id == Extent.version)).with_cte(twin),
         [Extent.version, Extent.position, Extent.chunk, Extent.length],
-    ).execute()
+    )
+
+
+def _twin_rows() -> Any:
+    """A table of twins, as many as go at once; those that are missing are NULL, and find nothing."""
+    lines = [tuple(blank(f"{column}{place}") for column in _COLUMNS) for place in range(TWINS_AT_ONCE)]
+    return ValuesList(lines).cte("twin", columns=_COLUMNS)
+
+
+_COLUMNS = ("like_id", "entry_id", "parent_id", "like_version_id", "version_id")
+_NO_IDS = [f"{column}{place}" for place in range(TWINS_AT_ONCE) for column in _COLUMNS]
+_ENTRIES, _VERSIONS, _EXTENTS = Prepared(_entries), Prepared(_versions), Prepared(_extents)

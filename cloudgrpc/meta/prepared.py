@@ -10,7 +10,9 @@ import peewee
 from cloudgrpc.meta.models import DATABASE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+
+SOME = 100  # ids in a statement
 
 
 class Blank:
@@ -23,6 +25,18 @@ class Blank:
 def blank(name: str) -> Any:
     """The blank as peewee takes it: no field converts it."""
     return peewee.Value(Blank(name), converter=False)
+
+
+def some(name: str) -> list[Any]:
+    """Blanks for a few ids, to look for a row that has one of them; `spread` fills them."""
+    return [blank(f"{name}{place}") for place in range(SOME)]
+
+
+def spread(name: str, ids: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Any number of ids, as values of `some` blanks at a time; what is left over of them is "", which no row has."""
+    for start in range(0, len(ids), SOME):
+        batch = [*ids[start : start + SOME], *[""] * SOME][:SOME]
+        yield {f"{name}{place}": one for place, one in enumerate(batch)}
 
 
 class Prepared:

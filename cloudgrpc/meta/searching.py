@@ -14,13 +14,12 @@ from cloudgrpc.meta.db import rows
 from cloudgrpc.meta.models import Entry, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from cloudgrpc.meta.files import File, Folder
     from cloudgrpc.meta.tree import Person, Reached
 
-SCANNED_AT_ONCE = 5000  # entries of the drive a call
-READ_AT_ONCE = 1000  # of those that fit
+LOOKED_AT = 5000  # entries, in one call
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,9 @@ def search(person: Person, folder_id: str, wanted: Wanted, after: str, limit: in
     """Up to `limit` of what lies below a folder, by id from behind `after`, and the id that the next page goes on from
     ("" at the end). It may be none, and not the end. Raises: Missing."""
     folder = tree.reach_folder(person, folder_id)
-    part, last = _part(folder, after)
-    query = part.where(_fits(wanted)).order_by(Entry.entry_id)
+    parts, last = _parts(folder, after)
     paths: dict[str, str] = {}
-    for entry_id, names in _below(folder.entry_id, _fitting(query, wanted, max(limit + 1, READ_AT_ONCE))):
+    for entry_id, names in _fitting(folder.entry_id, parts, wanted):
         paths[entry_id] = f"{folder.path.rstrip('/')}/{'/'.join(names)}"
         if len(paths) > limit:
             break
@@ -56,26 +54,56 @@ def search(person: Person, folder_id: str, wanted: Wanted, after: str, limit: in
     return _views(told, paths, is_own=folder.is_own), told[-1] if count < len(paths) else last
 
 
-def _part(folder: Reached, after: str) -> tuple[Any, str]:
-    """Entries (id, parent's id, name) to look at in this call, and the last of them if there are more.
+def _parts(folder: Reached, after: str) -> tuple[list[Any], str]:
+    """The entries to look at in this call, as conditions on Entry, each of a few hundred; and the last of them if there
+    are more.
 
-    All that the folder holds when that is little, else the next of the whole drive: so no call costs more than a
-    bounded part of it, and a small folder of a large drive no more than itself.
+    They are all that the folder holds when that is little, else the next ones of the whole drive: so no call costs more
+    than a bounded part of a drive, and a small folder no more than itself.
     """
+    held = None if folder.is_own and folder.is_top else _held(folder.entry_id)
+    if held is not None:
+        return [Entry.entry_id.in_(batch) for batch in tree.batches(sorted(one for one in held if one > after))], ""
+    in_drive = Entry.account == folder.owner_id
+    query = Entry.select(Entry.entry_id).where(in_drive & (Entry.entry_id > after)).order_by(Entry.entry_id)
+    ids = [entry_id for (entry_id,) in rows(query.limit(LOOKED_AT))]
+    parts = [in_drive & Entry.entry_id.between(batch[0], batch[-1]) for batch in tree.batches(ids)]
+    return parts, ids[-1] if len(ids) == LOOKED_AT else ""
+
+
+def _held(folder_id: str) -> list[str] | None:
+    """The ids of all below a folder; None for more than a call looks at."""
+    held: list[str] = []
+    folders = [folder_id]
+    while folders:
+        found: list[tuple[str, str]] = []
+        for batch in tree.batches(folders):
+            query = Entry.select(Entry.entry_id, Entry.kind).where(Entry.parent.in_(batch))
+            found += rows(query.limit(LOOKED_AT + 1 - len(held) - len(found)))
+            if len(held) + len(found) > LOOKED_AT:
+                return None
+        held += [entry_id for entry_id, _ in found]
+        folders = [entry_id for entry_id, kind in found if kind == "folder"]
+    return held
+
+
+def _fitting(folder_id: str, parts: list[Any], wanted: Wanted) -> Iterator[tuple[str, list[str]]]:
+    """The ids of what is wanted below a folder, with the names along the way, in order."""
     query = Entry.select(Entry.entry_id, Entry.parent, Entry.name)
-    query = query.join(Version, JOIN.LEFT_OUTER, on=(Version.version_id == Entry.version_id)).switch(Entry)
-    in_drive = (Entry.account == folder.owner_id) & (Entry.entry_id > after)
-    below = tree.below(Entry.entry_id == folder.entry_id)
-    held = rows(Entry.select(below.c.entry_id).from_(below).limit(SCANNED_AT_ONCE + 1).with_cte(below))
-    if len(held) <= SCANNED_AT_ONCE:
-        return query.join(below, on=(below.c.entry_id == Entry.entry_id)).where(in_drive).with_cte(below), ""
-    ids = Entry.select(Entry.entry_id).where(in_drive).order_by(Entry.entry_id)
-    last = ids.offset(SCANNED_AT_ONCE - 1).limit(1).scalar() or ""
-    return query.where(in_drive & (Entry.entry_id <= last) if last else in_drive), last
+    query = query.join(Version, JOIN.LEFT_OUTER, on=(Version.version_id == Entry.version_id)).where(_fits(wanted))
+    ancestry = Ancestry()
+    for part in parts:
+        found = rows(query.where(part).order_by(Entry.entry_id))
+        named = [row for row in found if wanted.is_named is None or wanted.is_named(row[2])]
+        ancestry.learn(parent_id for _, parent_id, _ in named)
+        for entry_id, parent_id, name in named:
+            names = ancestry.names_below(parent_id, folder_id)
+            if names is not None:
+                yield entry_id, [*names, name]
 
 
 def _fits(wanted: Wanted) -> Any:
-    """But for its name, and wherever it stands."""
+    """A condition on Entry and Version: what is wanted, but for its name, wherever it stands."""
     fits = Entry.parent.is_null(False)
     if wanted.kind:
         fits &= Entry.kind == wanted.kind
@@ -86,25 +114,6 @@ def _fits(wanted: Wanted) -> Any:
     if wanted.newer_than is not None:
         fits &= Entry.modified_at > wanted.newer_than
     return fits
-
-
-def _fitting(query: Any, wanted: Wanted, at_once: int) -> Iterator[list[tuple[str, str, str]]]:
-    """Those whose name fits too, so many at once."""
-    found = rows(query.limit(at_once))
-    while found:
-        yield [row for row in found if wanted.is_named is None or wanted.is_named(row[2])]
-        found = rows(query.where(Entry.entry_id > found[-1][0]).limit(at_once)) if len(found) == at_once else []
-
-
-def _below(folder_id: str, candidates: Iterable[list[tuple[str, str, str]]]) -> Iterator[tuple[str, list[str]]]:
-    """Those that hang below the folder, with the names along the way."""
-    ancestry = Ancestry()
-    for some in candidates:
-        ancestry.learn(parent_id for _, parent_id, _ in some)
-        for entry_id, parent_id, name in some:
-            names = ancestry.names_below(parent_id, folder_id)
-            if names is not None:
-                yield entry_id, [*names, name]
 
 
 def _views(entry_ids: list[str], paths: dict[str, str], *, is_own: bool) -> list[Found]:

@@ -5,12 +5,11 @@ What is purged can be reached by nobody, so nobody but another sweep touches the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cloudgrpc.meta.db import locked, now, rows
+from cloudgrpc.meta.db import locked, now
 from cloudgrpc.meta.models import Chunk, Entry, Extent, Version
-from cloudgrpc.meta.prepared import Prepared, blank
-from cloudgrpc.meta.tree import batches
+from cloudgrpc.meta.prepared import Prepared, blank, some, spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,78 +18,97 @@ if TYPE_CHECKING:
 def sweep(limit: int) -> int:
     """A step: delete purged entries, what folders hold before them, and files' extents before their versions before
     them; about `limit` rows of each. Returns how many rows moved on, 0 at the end."""
-    query = Entry.select(Entry.entry_id, Entry.kind).where(Entry.purged_at.is_null(False))
     # Two sweeps at once take turns.
-    tops = rows(locked(query.order_by(Entry.purged_at, Entry.entry_id).limit(limit)))
+    tops = _TOPS.all(limit=limit)
     folders = [entry_id for entry_id, kind in tops if kind == "folder"]
-    held = _held_by(folders, limit)
+    held = _first(_HELD, folders, limit)
     moved = _take_out([entry_id for entry_id, kind in held if kind == "folder"])
     files = [entry_id for entry_id, kind in [*held, *tops] if kind == "file"]
-    for batch in batches(files):
-        moved += _delete_files(batch, limit)
-    return moved + _delete_empty(folders)
+    return moved + _delete_files(files, limit) + _delete_empty(folders)
 
 
-def _held_by(folders: Sequence[str], limit: int) -> list[tuple[str, str]]:
-    held: list[tuple[str, str]] = []
-    for batch in batches(folders):
-        query = Entry.select(Entry.entry_id, Entry.kind).where(Entry.parent.in_(batch))
-        held += rows(query.limit(limit - len(held)))
-    return held
+def _first(query: Prepared, ids: Sequence[str], limit: int) -> list[Any]:
+    """The first rows that belong to these ids."""
+    found: list[Any] = []
+    for batch in spread("id", ids):
+        found += query.all(limit=limit - len(found), **batch)
+    return found
+
+
+def _run(query: Prepared, ids: Sequence[str], **values: object) -> int:
+    return sum(query.run(**batch, **values) for batch in spread("id", ids))
 
 
 def _take_out(folders: Sequence[str]) -> int:
     """Folders in purged ones become purged ones themselves, which the next steps find."""
-    for batch in batches(folders):
-        Entry.update(parent=None, purged_at=now()).where(Entry.entry_id.in_(batch)).execute()
-    return len(folders)
+    return _run(_TAKE_OUT, folders, now=now())
 
 
 def _delete_files(files: Sequence[str], limit: int) -> int:
     """Of files that hold more than `limit` versions or extents some go, and the rest in the next steps."""
-    query = Extent.select(Extent.version, Extent.position, Extent.chunk).join(Version).where(Version.entry.in_(files))
-    extents = rows(query.limit(limit + 1))
+    extents = _first(_EXTENTS, files, limit + 1)
     _delete_extents(extents[:limit])
     if len(extents) > limit:
         return limit
-    versions = [
-        one for (one,) in rows(Version.select(Version.version_id).where(Version.entry.in_(files)).limit(limit + 1))
-    ]
-    for batch in batches(versions[:limit]):
-        Version.delete().where(Version.version_id.in_(batch)).execute()
+    versions = [version_id for (version_id,) in _first(_VERSIONS, files, limit + 1)]
+    _run(_DELETE_VERSIONS, versions[:limit])
     if len(versions) > limit:
         return limit
-    return int(Entry.delete().where(Entry.entry_id.in_(files)).execute())
+    return _run(_DELETE_ENTRIES, files)
 
 
 def _delete_extents(extents: Sequence[tuple[str, int, str]]) -> None:
+    """And start the grace time of those chunks that no extent names any more."""
     chunks = sorted({chunk_id for _, _, chunk_id in extents})
     # Two who let go of one chunk at once would each see the other's reference: they take turns.
-    for batch in batches(chunks):
-        locked(Chunk.select(Chunk.chunk_id).where(Chunk.chunk_id.in_(batch)).order_by(Chunk.chunk_id)).execute()
+    for batch in spread("id", chunks):
+        _LOCK_CHUNKS.all(**batch)
     for version_id, position, _ in extents:
         _DELETE_EXTENT.run(version_id=version_id, position=position)
-    _release(chunks)
+    _run(_RELEASE, chunks, now=now())
 
 
 def _delete_empty(folders: Sequence[str]) -> int:
     """Looked at again: those that hold nothing any more."""
-    gone = 0
-    for batch in batches(folders):
-        full = {one for (one,) in rows(Entry.select(Entry.parent).distinct().where(Entry.parent.in_(batch)))}
-        empty = [one for one in batch if one not in full]
-        gone += int(Entry.delete().where(Entry.entry_id.in_(empty)).execute())
-    return gone
+    full = {parent_id for batch in spread("id", folders) for (parent_id,) in _FULL.all(**batch)}
+    return _run(_DELETE_ENTRIES, [folder_id for folder_id in folders if folder_id not in full])
 
 
-def _release(chunk_ids: Sequence[str]) -> None:
-    """Start the grace time of those chunks that no extent names any more."""
-    moment = now()
-    for batch in batches(chunk_ids):
-        used = Extent.select(Extent.chunk).where(Extent.chunk.in_(batch))
-        Chunk.update(unreferenced_at=moment).where(Chunk.chunk_id.in_(batch) & Chunk.chunk_id.not_in(used)).execute()
-
-
+_TOPS = Prepared(
+    lambda: locked(
+        Entry.select(Entry.entry_id, Entry.kind)
+        .where(Entry.purged_at.is_null(False))
+        .order_by(Entry.purged_at, Entry.entry_id)
+        .limit(blank("limit"))
+    )
+)
+_HELD = Prepared(
+    lambda: Entry.select(Entry.entry_id, Entry.kind).where(Entry.parent.in_(some("id"))).limit(blank("limit"))
+)
+_FULL = Prepared(lambda: Entry.select(Entry.parent).distinct().where(Entry.parent.in_(some("id"))))
+_TAKE_OUT = Prepared(lambda: Entry.update(parent=None, purged_at=blank("now")).where(Entry.entry_id.in_(some("id"))))
+_EXTENTS = Prepared(
+    lambda: (
+        Extent.select(Extent.version, Extent.position, Extent.chunk)
+        .join(Version)
+        .where(Version.entry.in_(some("id")))
+        .limit(blank("limit"))
+    )
+)
+_VERSIONS = Prepared(
+    lambda: Version.select(Version.version_id).where(Version.entry.in_(some("id"))).limit(blank("limit"))
+)
+_LOCK_CHUNKS = Prepared(
+    lambda: locked(Chunk.select(Chunk.chunk_id).where(Chunk.chunk_id.in_(some("id"))).order_by(Chunk.chunk_id))
+)
+_RELEASE = Prepared(
+    lambda: Chunk.update(unreferenced_at=blank("now")).where(
+        Chunk.chunk_id.in_(some("id"))
+        & Chunk.chunk_id.not_in(Extent.select(Extent.chunk).where(Extent.chunk.in_(some("id"))))
+    )
+)
 _DELETE_EXTENT = Prepared(
     lambda: Extent.delete().where((Extent.version == blank("version_id")) & (Extent.position == blank("position")))
 )
+_DELETE_VERSIONS = Prepared(lambda: Version.delete().where(Version.version_id.in_(some("id"))))
+_DELETE_ENTRIES = Prepared(lambda: Entry.delete().where(Entry.entry_id.in_(some("id"))))

@@ -282,15 +282,13 @@ def path_bytes(name: str) -> int:
 
 
 def below(tops: Any) -> Any:
-    """A recursive CTE of entries and all they hold: entry_id, top_id (which of the tops), kind, step, length (bytes of
-    the path from below the top). `tops`: a condition on Entry."""
-    first = Entry.select(Entry.entry_id, Entry.entry_id, Entry.kind, Value(0), Value(0)).where(tops)
-    found = first.cte("below", recursive=True, columns=("entry_id", "top_id", "kind", "step", "length"))
+    """A recursive CTE of entries and all they hold: entry_id, top_id (which of the tops), kind, step. `tops`: a
+    condition on Entry."""
+    first = Entry.select(Entry.entry_id, Entry.entry_id, Entry.kind, Value(0)).where(tops)
+    found = first.cte("below", recursive=True, columns=("entry_id", "top_id", "kind", "step"))
     inner = Entry.alias()
-    # In the words of either engine: bytes of UTF-8, not letters.
-    size = fn.OCTET_LENGTH(inner.name) if is_postgres() else fn.LENGTH(inner.name.cast("BLOB"))
     following = (
-        inner.select(inner.entry_id, found.c.top_id, inner.kind, found.c.step + 1, found.c.length + size + 1)
+        inner.select(inner.entry_id, found.c.top_id, inner.kind, found.c.step + 1)
         .join(found, on=(inner.parent == found.c.entry_id))
         .where(found.c.kind == "folder")
     )
@@ -299,8 +297,12 @@ def below(tops: Any) -> Any:
 
 def extent_below(entry_id: str) -> tuple[int, int]:
     """How deep and how long what an entry holds goes: levels below it, and bytes of the longest path below it."""
-    found = below(Entry.entry_id == entry_id)
-    query = Entry.select(fn.MAX(found.c.step), fn.MAX(found.c.length)).from_(found).with_cte(found)
+    folders = _folders_below(Entry.entry_id == entry_id)
+    query = (
+        Entry.select(fn.MAX(folders.c.step + 1), fn.MAX(folders.c.length + _name_bytes(Entry.name) + 1))
+        .join(folders, on=(Entry.parent == folders.c.entry_id))
+        .with_cte(folders)
+    )
     ((height, longest),) = rows(query)
     return int(height or 0), int(longest or 0)
 
@@ -308,14 +310,38 @@ def extent_below(entry_id: str) -> tuple[int, int]:
 def bytes_below(tops: Any) -> dict[str, int]:
     """Logical bytes of every version of entries and all they hold, by these entries' ids; those without a file in them
     may be left out. `tops`: a condition on Entry."""
-    found = below(tops)
-    query = (
-        Version.select(found.c.top_id, fn.SUM(Version.size_bytes))
-        .join(found, on=(Version.entry == found.c.entry_id))
-        .group_by(found.c.top_id)
-        .with_cte(found)
+    size = fn.SUM(Version.size_bytes)
+    themselves = Version.select(Version.entry, size).join(Entry).where(tops).group_by(Version.entry)
+    folders = _folders_below(tops)
+    held = (
+        Version.select(folders.c.top_id, size)
+        .join(Entry)
+        .join(folders, on=(Entry.parent == folders.c.entry_id))
+        .where(Entry.kind == "file")
+        .group_by(folders.c.top_id)
+        .with_cte(folders)
     )
-    return {top_id: int(size) for top_id, size in rows(query)}
+    return {top_id: int(total) for top_id, total in [*rows(themselves), *rows(held)]}
+
+
+def _folders_below(tops: Any) -> Any:
+    """`below` of folders only, of which there are few: entry_id, top_id, step, length (bytes of the path from below the
+    top)."""
+    first = Entry.select(Entry.entry_id, Entry.entry_id, Value(0), Value(0)).where(tops & (Entry.kind == "folder"))
+    found = first.cte("folders", recursive=True, columns=("entry_id", "top_id", "step", "length"))
+    inner = Entry.alias()
+    length = found.c.length + _name_bytes(inner.name) + 1
+    following = (
+        inner.select(inner.entry_id, found.c.top_id, found.c.step + 1, length)
+        .join(found, on=(inner.parent == found.c.entry_id))
+        .where(inner.kind == "folder")
+    )
+    return found.union_all(following)
+
+
+def _name_bytes(name: Any) -> Any:
+    """In the words of either engine: bytes of UTF-8, not letters."""
+    return fn.OCTET_LENGTH(name) if is_postgres() else fn.LENGTH(name.cast("BLOB"))
 
 
 def is_within(entry_id: str, folder_id: str) -> bool:
@@ -327,28 +353,6 @@ def is_kept(entry_id: str) -> bool:
     """Whether there is such an entry, live or in the trash: neither it nor what holds it was deleted for good."""
     row = _PURGED.one(entry_id=entry_id)
     return row is not None and row[0] is None
-
-
-def names_of(entry_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The names along the way to each entry from the top it hangs below, that top's own name left out when it has none
-    (a root folder's)."""
-    known: dict[str, tuple[str, str | None]] = {}
-    wanted = set(entry_ids)
-    while wanted:
-        found = [row for batch in batches(sorted(wanted)) for row in rows(_NAMES.where(Entry.entry_id.in_(batch)))]
-        known |= {entry_id: (name, parent_id) for entry_id, name, parent_id in found}
-        wanted = {parent_id for _, _, parent_id in found if parent_id is not None} - known.keys()
-    return {entry_id: tuple(_upwards(entry_id, known))[::-1] for entry_id in entry_ids if entry_id in known}
-
-
-_NAMES = Entry.select(Entry.entry_id, Entry.name, Entry.parent)
-
-
-def _upwards(entry_id: str | None, known: dict[str, tuple[str, str | None]]) -> Iterator[str]:
-    while entry_id is not None:
-        name, entry_id = known[entry_id]
-        if name:
-            yield name
 
 
 def batches(ids: Sequence[str]) -> Iterator[list[str]]:

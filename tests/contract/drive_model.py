@@ -228,8 +228,7 @@ class Model:
         _refuse(not name, InvalidField)
         standing = self.held_by(target.entry_id).get(name)
         _refuse(
-            standing is not None
-            and (not replace or standing.is_folder or source.is_folder or standing is source),
+            standing is not None and (not replace or standing.is_folder or source.is_folder or standing is source),
             NameTaken,
         )
         _refuse(expected is not None and (standing.newest if standing else 0) != expected, VersionMoved)

@@ -150,6 +150,20 @@ class Meta:
 
         return self.run(work)
 
+    def mkdir(self, person: Caller, name: str, parent_id: str = "") -> str:
+        """The new folder's id."""
+        return self.run(changes.make_folder, person, parent_id, name, LIMITS).folder_id
+
+    def check_books(self, *people: Caller) -> None:
+        """Quota is what a recount gives, and once all is swept a chunk ages if and only if no extent names it."""
+        for person in people:
+            assert self.used(person.account_id) == self.counted(person.account_id)
+        self.sweep()
+        named = {chunk_id for (chunk_id,) in self.rows("SELECT chunk_id FROM extent")}
+        assert named == {
+            chunk_id for (chunk_id,) in self.rows("SELECT chunk_id FROM chunk WHERE unreferenced_at IS NULL")
+        }
+
     def sweep(self) -> None:
         """What was deleted for good goes, to its end."""
         while self.run(sweeping.sweep, 1000):

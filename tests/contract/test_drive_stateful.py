@@ -295,6 +295,6 @@ def test_drives_are_what_a_simple_model_says_whatever_people_do_with_them(
     database: Meta, pytestconfig: pytest.Config
 ) -> None:
     is_long = pytestconfig.getoption("--soak")
-    runs = settings(max_examples=150 if is_long else 4, stateful_step_count=80 if is_long else 25, deadline=None)
+    runs = settings(max_examples=80 if is_long else 4, stateful_step_count=60 if is_long else 25, deadline=None)
     machine = type("Drives", (Drives,), {"database": database})
     run_state_machine_as_test(machine, settings=runs)

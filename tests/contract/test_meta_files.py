@@ -284,7 +284,9 @@ def test_of_deletes_at_once_exactly_one_happens(database: Meta, alice: Caller, w
     assert database.used(alice.account_id) == database.counted(alice.account_id)
 
 
-def test_a_purge_frees_every_versions_bytes_at_once_and_a_sweep_starts_the_chunks_grace(database: Meta, alice: Caller) -> None:
+def test_a_purge_frees_every_versions_bytes_at_once_and_a_sweep_starts_the_chunks_grace(
+    database: Meta, alice: Caller
+) -> None:
     file_id = database.put(alice, "file", 10, 20)
     database.put(alice, "file", 5)
     other = database.put(alice, "other", 7)

@@ -13,7 +13,7 @@ from cloudgrpc.meta import changes, searching, sharing
 from cloudgrpc.meta.models import Entry
 from cloudgrpc.meta.searching import Wanted
 from cloudgrpc.meta.sharing import Terms
-from contract.meta_fixture import HOUR, LIMITS, Meta
+from contract.meta_fixture import HOUR, LIMITS, NUMBERS, Meta
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.accounts import Caller
@@ -119,7 +119,7 @@ def test_pages_of_any_size_put_together_are_everything_once(
         database.put(alice, f"file{n}", 1, parent_id=outer)
         database.put(alice, f"other{n}", 1)
     for scanned in (1, 7, 16, 17):
-        monkeypatch.setattr(searching, "SCANNED_AT_ONCE", scanned)
+        monkeypatch.setattr(searching, "LOOKED_AT", scanned)
         for limit in (3, 7, 8):
             assert paths(database, alice, outer, limit=limit) == [f"/outer/file{n}" for n in range(7)]
 
@@ -127,7 +127,7 @@ def test_pages_of_any_size_put_together_are_everything_once(
 def test_a_call_looks_at_a_bounded_part_of_the_drive(
     database: Meta, monkeypatch: pytest.MonkeyPatch, alice: Caller
 ) -> None:
-    monkeypatch.setattr(searching, "SCANNED_AT_ONCE", 3)
+    monkeypatch.setattr(searching, "LOOKED_AT", 3)
     for n in range(9):
         database.put(alice, f"file{n}", 1)
     page, after = database.read(searching.search, alice, "", wanted("no such name"), "", 100)
@@ -136,6 +136,17 @@ def test_a_call_looks_at_a_bounded_part_of_the_drive(
         f"SELECT COUNT(*) FROM entry WHERE account_id = '{alice.account_id}' AND entry_id <= '{after}'"
     )
     assert seen == (3,)
+
+
+def test_a_small_folder_of_a_large_drive_takes_one_call(
+    database: Meta, monkeypatch: pytest.MonkeyPatch, alice: Caller
+) -> None:
+    monkeypatch.setattr(searching, "LOOKED_AT", 3)
+    outer = folder(database, alice, "outer")
+    for parent_id in (outer, folder(database, alice, "inner", outer), "", "", "", ""):
+        database.put(alice, f"file{next(NUMBERS)}", 1, parent_id=parent_id)
+    page, after = database.read(searching.search, alice, outer, ANYTHING, "", 100)
+    assert (len(page), after) == (3, "")
 
 
 def test_paths_that_are_long_make_a_page_shorter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,12 @@ import pytest
 
 from cloudgrpc.core import paging
 from cloudgrpc.errors import InvalidField, Missing, OwnerOnly, ReadOnlyShare, UploadEnded
-from cloudgrpc.meta import accounts, changes, closing, files, sharing, tree, uploads
+from cloudgrpc.meta import accounts, changes, closing, files, sharing, tree
 from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Entry, Event, Share, new_id
 from cloudgrpc.meta.sharing import Mine, Terms, WithMe
-from contract.meta_fixture import GB, HOUR, KEEP, LIMITS, Meta, session, visitor
+from contract.meta_fixture import GB, HOUR, LIMITS, Meta, session, visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -266,17 +267,28 @@ def test_an_upload_under_way_does_not_outlive_its_share(database: Meta, alice: C
     assert database.run(Entry.select().where(Entry.kind == "file").count) == 0
 
 
-def test_what_comes_after_a_share_has_ended_has_seen_its_end(database: Meta, alice: Caller, bob: Caller) -> None:
-    """An upload's commit and the end at once: either the file is there, or the commit was refused."""
+def test_a_share_does_not_end_between_the_look_and_the_change_of_another(
+    database: Meta, alice: Caller, bob: Caller
+) -> None:
     outer = folder(database, alice, "outer")
-    for n in range(5):
-        share_id = share(database, alice, outer, bob, WRITE)
-        upload_id = database.begin(bob, f"file{n}", 0, parent_id=outer)
-        _, answer = database.race(
-            [partial(sharing.unshare, alice, share_id), partial(uploads.commit, upload_id, [], "blake3:00", 1, KEEP)]
-        )
-        there = database.run(Entry.get_or_none, Entry.name == f"file{n}")
-        assert (there is None) == isinstance(answer, UploadEnded), answer
+    share_id = share(database, alice, outer, bob, WRITE)
+    looked, ended = threading.Event(), threading.Event()
+
+    def change() -> bool:
+        changes.reach_to_change(bob, outer).check_writable()
+        looked.set()
+        return ended.wait(0.3)
+
+    def end() -> None:
+        looked.wait(20)
+        database.run(sharing.unshare, alice, share_id)
+        ended.set()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    assert not database.run(change)
+    ending.join()
+    assert ended.is_set()
 
 
 # Lists

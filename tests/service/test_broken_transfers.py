@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster_harness import Cluster
-from service.files_fixture import CHUNK, Halting, arrived, content, data, digest, metadata, send, someone, wire_to
+from service.files_fixture import (
+    CHUNK,
+    Halting,
+    Unfinished,
+    arrived,
+    content,
+    data,
+    digest,
+    metadata,
+    send,
+    someone,
+    wire_to,
+)
 from user import CALL_S, User, refused, upload_messages
 
 if TYPE_CHECKING:
@@ -106,6 +118,17 @@ def test_who_sends_nothing_is_dropped_and_gives_back_what_he_held(impatient: Clu
         upload.end()
     assert alice.names() == []
     assert impatient.used_bytes(alice.email) == (0, 0)
+
+
+def test_who_falls_silent_in_an_upload_that_can_be_gone_on_with_keeps_its_whole_chunks(impatient: Cluster) -> None:
+    alice = someone(impatient)
+    upload = Unfinished(alice, "film.mp4", content(TWO_CHUNKS))
+    silent = Halting(alice, itertools.islice(upload.messages(0, 2), 5), resumable=True)
+    with refused("DEADLINE_EXCEEDED", "peer_silent"):
+        silent.call.result(timeout=CALL_S)
+    silent.end()
+    assert upload.stored() == [(0, 1)]
+    upload.cancel()
 
 
 def test_empty_messages_are_no_sign_of_life(impatient: Cluster) -> None:

@@ -343,6 +343,7 @@ class World:
         self.calls = 0
         self.statuses: dict[str, int] = {}
         self.read = dict.fromkeys(cluster.logs.glob("*.err"), 0)
+        self.giver = cluster.enroll("giver@example.org")
         self.renew()
         for channel, service in ((self.gateway, "AuthService/WhoAmI"), (self.node, "NodeService/StoreChunk")):
             call(channel, service, [b"\x0a\x04" + b"x" * (4 * MIB)], timeout_s=ANSWER_S)  # the buffers are grown
@@ -350,7 +351,7 @@ class World:
 
     def renew(self) -> None:
         self._is_worn = False
-        self.person: Person = settle(self.cluster, f"person{next(_numbers)}")
+        self.person: Person = settle(self.cluster, f"person{next(_numbers)}", self.giver)
 
     def _mend(self, name: str) -> None:
         """What such a call has spent is there again for the next."""

@@ -66,7 +66,7 @@ def channel(cluster: Cluster) -> Iterator[grpc.Channel]:
 @pytest.fixture(scope="module")
 def alice(cluster: Cluster) -> Person:
     """Who shares `folder_id`, in which `inner_id` lies, and `file_id`; no test of this file changes her things."""
-    return settle(cluster, "alice")
+    return settle(cluster, "alice", cluster.enroll("giver@example.org"))
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def written(person: Person, user: User) -> list[tuple[str, Sequence[Message]]]:
 def test_what_a_share_to_write_allows_works_and_is_refused_to_who_may_read(
     cluster: Cluster, watch: Watch, channel: grpc.Channel
 ) -> None:
-    dora = settle(cluster, "dora")
+    dora = settle(cluster, "dora", cluster.enroll("giver-of-dora@example.org"))
     reader, writer = (cluster.enroll(f"{may}-of-dora@example.org") for may in ("read", "write"))
     for user, permission in ((reader, "read"), (writer, "write")):
         for entry_id in (dora.folder_id, dora.file_id):

@@ -29,7 +29,7 @@ from every_rpc import (
     settle,
     with_fields,
 )
-from user import CALL_S, upload_messages
+from user import CALL_S, User, upload_messages
 from watching import CODES, Watch, about, check_refused, check_told_nothing, connect, with_id
 
 if TYPE_CHECKING:
@@ -72,9 +72,15 @@ def watch(cluster: Cluster) -> Iterator[Watch]:
 
 
 @pytest.fixture(scope="module")
-def alice(cluster: Cluster) -> Person:
+def giver(cluster: Cluster) -> User:
+    """Who shares something with everybody else."""
+    return cluster.enroll("giver@example.org")
+
+
+@pytest.fixture(scope="module")
+def alice(cluster: Cluster, giver: User) -> Person:
     """Whose things nobody else may see or touch; no test of this file changes them."""
-    return settle(cluster, "alice")
+    return settle(cluster, "alice", giver)
 
 
 @pytest.fixture
@@ -85,9 +91,9 @@ def bob(cluster: Cluster) -> Person:
 
 
 @pytest.fixture
-def carol(cluster: Cluster) -> Person:
+def carol(cluster: Cluster, giver: User) -> Person:
     """Somebody with things of their own, which a test may break."""
-    return settle(cluster, f"carol{next(_numbers)}")
+    return settle(cluster, f"carol{next(_numbers)}", giver)
 
 
 @pytest.fixture(scope="module")

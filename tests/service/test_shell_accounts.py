@@ -201,17 +201,17 @@ def test_a_session_that_ended_leads_back_to_sign_in_and_the_command_goes_on(pers
     end_behind_its_back(alice)
     seen = len(person.codes(alice.email))
     terminal = person.terminal()
-    terminal.expect_exact(f"{alice.email}>")
+    terminal.expect(f"{alice.email}.*/.*>")
     terminal.sendline("mkdir /made")
     terminal.expect_exact("Your session has ended; sign in again to go on.")
     terminal.expect_exact(CODE)
     assert len(person.codes(alice.email)) == seen + 1
     terminal.sendline(person.codes(alice.email)[-1])
     terminal.expect_exact("Made /made/")
-    terminal.expect_exact(f"{alice.email}>")
+    terminal.expect(f"{alice.email}.*/.*>")
     terminal.sendline("ls")
-    terminal.expect(r"0 files .* made/")
-    terminal.expect_exact(f"{alice.email}>")
+    terminal.expect(r"0 files .*made/")
+    terminal.expect(f"{alice.email}.*/.*>")
     assert terminal.leave() == Exit.OK
 
 

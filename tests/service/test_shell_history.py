@@ -112,6 +112,20 @@ def test_a_person_is_asked_before_the_trash_is_emptied(alice: Person, hers: User
     assert trashed(alice) == []
 
 
+def test_what_was_restored_while_a_person_was_asked_is_not_deleted(alice: Person, hers: User) -> None:
+    ids = [hers.upload(name, b"x").file_id for name in ("a", "b")]
+    for file_id in ids:
+        hers.delete(file_id)
+    terminal = alice.terminal("trash", "rm", "a", "b")
+    terminal.expect_exact("Delete 2 files for good? That cannot be undone. [y/N]")
+    alice.here("restore", "a")
+    terminal.sendline("y")
+    terminal.expect_exact("Deleted /b for good.")
+    terminal.expect_exact("Nothing called /a is in the trash.")
+    assert terminal.left() == Exit.NOT_FOUND
+    assert hers.names() == ["a"]
+
+
 # Restoring
 
 
@@ -150,7 +164,9 @@ def test_of_several_of_one_name_a_script_must_name_one(alice: Person, hers: User
     new = hers.upload("a.txt", b"new").file_id
     hers.delete(new)
     told = alice.here("restore", "a.txt", exit_code=Exit.USAGE)
-    assert re.search(rf"2 things in the trash are called a.txt: {new[:8]}  /a.txt, .*; {old[:8]}  /a.txt, ", told)
+    assert re.search(
+        rf"2 things in the trash are called a.txt, the newest first: {new[:8]}  /a.txt, .*; {old[:8]}  /a.txt, ", told
+    )
     assert len(told.splitlines()) == 2
     assert hers.names() == []
     alice.here("restore", old[:8])
@@ -169,7 +185,7 @@ def test_of_several_of_one_name_a_person_chooses(alice: Person, hers: User) -> N
         prompt.expect_exact("2 things in the trash are called a.txt; the newest first:")
         prompt.expect(rf"1  {new[:8]}  /a\.txt, deleted ")
         prompt.expect(rf"2  {old[:8]}  /a\.txt, deleted ")
-        prompt.expect_exact("3  none of them")
+        prompt.expect_exact("3  none of these")
         prompt.expect_exact("Your choice [1]: ")
         prompt.send(answer)
     assert hers.names() == []
@@ -254,7 +270,7 @@ def test_tab_offers_what_lies_in_the_trash_and_both_forms_of_versions(alice: Per
         shell = Shell(gateway, alice.store)
 
         def offered(line: str) -> list[str]:
-            return sorted(each.name for each in Completer(shell.commands, shell.places).complete(line))
+            return sorted({each.name for each in Completer(shell.commands, shell.places).complete(line)})
 
         assert offered("restore a") == ["a.txt", "ab c"]
         assert offered("trash rm b") == ["b.txt"]

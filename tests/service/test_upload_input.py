@@ -1,4 +1,4 @@
-"""What UploadFile refuses, and then keeps nothing of: names, metadata, sizes, messages, more than the quota."""
+"""What uploads refuse, and then keep nothing of: names, metadata, sizes, messages, more than the quota."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ import grpc
 import pytest
 
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from service.files_fixture import CHUNK, MIB, content, data, limit_quota, metadata, nothing_kept, send, someone
+from service.files_fixture import (
+    CHUNK,
+    MIB,
+    Unfinished,
+    content,
+    data,
+    limit_quota,
+    metadata,
+    nothing_kept,
+    send,
+    someone,
+)
 from user import CALL_S, User, refused
 
 if TYPE_CHECKING:
@@ -142,3 +153,76 @@ def test_uploads_at_the_same_time_never_pass_the_quota(anna: User) -> None:
         assert sum(pool.map(upload, range(6))) == 3
     assert anna.cluster.used_bytes(anna.email) == (900, 0)
     assert len(anna.names()) == 3
+
+
+# Uploads that can be gone on with
+
+
+@pytest.fixture(scope="module")
+def film(zoe: User) -> Iterator[Unfinished]:
+    """An upload whose uses are all refused, so that many tests may share it."""
+    upload = Unfinished(zoe, "film", content(2 * CHUNK + 5))
+    yield upload
+    upload.cancel()
+
+
+@pytest.mark.parametrize(
+    ("field", "first", "count"),
+    [
+        ("first", -1, 1),
+        ("first", 3, 1),
+        ("first", 2**31 - 1, 1),
+        ("count", 0, 0),
+        ("count", 0, -1),
+        ("count", 0, 4),
+        ("count", 2, 2**31 - 1),
+    ],
+)
+def test_chunks_outside_of_the_file_are_refused(film: Unfinished, field: str, first: int, count: int) -> None:
+    with refused("INVALID_ARGUMENT", "invalid_field") as errors:
+        film.put(first, count, b"x")
+    assert str(errors[0]).startswith(f"{field}:")
+
+
+def test_a_header_comes_once_and_first(film: Unfinished) -> None:
+    header, *data = film.messages(2, 1)
+    for messages in ([], [pb.PutChunksRequest()], [*data, header], [header, header], [header, *data, header]):
+        with refused("INVALID_ARGUMENT", "invalid_field") as errors:
+            film.user.cluster.uploads.PutChunks(iter(messages), timeout=CALL_S)
+            pytest.fail(f"accepted: {messages}")
+        assert str(errors[0]).startswith("header:")
+
+
+@pytest.mark.parametrize(
+    ("field", "request_"),
+    [
+        ("fingerprint", {"fingerprint": "x" * 129}),
+        ("fingerprint", {"fingerprint": "é" * 65}),
+        ("fingerprint", {"fingerprint": "a\0b"}),
+        ("fingerprint", {"fingerprint": "a\nb"}),
+        ("filename", {"name": "a/b"}),
+        ("request_id", {"request_id": "x" * 129}),
+    ],
+)
+def test_an_upload_that_cannot_begin_reserves_nothing(film: Unfinished, field: str, request_: dict[str, Any]) -> None:
+    with nothing_kept(film.user):
+        with refused("INVALID_ARGUMENT", "invalid_field") as errors:
+            Unfinished(film.user, **{"name": "film", "data": b"x", **request_})
+        assert str(errors[0]).startswith(f"{field}:")
+
+
+@pytest.mark.parametrize("checksum", ["x", "blake3:", "blake3:" + "0" * 63, "blake3:" + "F" * 64, "a\0b"])
+def test_what_is_no_checksum_is_refused(film: Unfinished, checksum: str) -> None:
+    with refused("INVALID_ARGUMENT", "invalid_field") as errors:
+        film.finish(checksum)
+    assert str(errors[0]).startswith("checksum:")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("page_size", -1), ("page_size", 101), ("page_token", "x"), ("page_token", "\0")]
+)
+def test_a_list_has_its_limits(film: Unfinished, field: str, value: Any) -> None:
+    with refused("INVALID_ARGUMENT", "invalid_field") as errors:
+        request = pb.ListUploadsRequest(session_token=film.user.token, **{field: value})
+        film.user.cluster.uploads.ListUploads(request, timeout=CALL_S)
+    assert str(errors[0]).startswith(f"{field}:")

@@ -72,6 +72,7 @@ def completer() -> Completer:
         ("bin e", ["empty"]),
         ("bin empty --y", ["--yes"]),
         ("bin empty ", ["--yes", "-h, --help"]),
+        ("put ~", ["~/"]),
         ("put --", ["--from", "--type", "--how", "-r, --recursive", "-h, --help"]),
         ("put -r --r", []),
         ("put --type ", ["image", "video"]),

@@ -45,7 +45,9 @@ def test_a_moment_is_meant_in_the_zone_of_this_computer(word: str, moment: str) 
     assert end(word, NOW) == moment
 
 
-@pytest.mark.parametrize("word", ["", "soon", "7", "d", "-1d", "1y", "2026-13-01", "18:00", "99-1-1", "\u0667d", "999999w"])
+@pytest.mark.parametrize(
+    "word", ["", "soon", "7", "d", "-1d", "1y", "2026-13-01", "18:00", "99-1-1", "\u0667d", "999999w"]
+)
 def test_what_is_no_moment_is_refused_with_words_that_would_be(word: str) -> None:
     with pytest.raises(UsageWrong, match="is no moment; write it as 2026-12-31"):
         end(word, NOW)
