@@ -214,7 +214,7 @@ RPCS: dict[str, Rpc] = {
         lambda p: pb.FileMetadataRequest(session_token=p.token, file_id=p.file_id)
     ),
     "FileService/CreateFolder": _ones_own(
-        lambda p: pb.CreateFolderRequest(session_token=p.token, folder_name="new", parent_folder_id=p.folder_id)
+        lambda p: pb.CreateFolderRequest(session_token=p.token, folder_name="made", parent_folder_id=p.folder_id)
     ),
     "FileService/ShareFile": _ones_own(
         lambda p: pb.ShareFileRequest(
@@ -229,7 +229,7 @@ RPCS: dict[str, Rpc] = {
         lambda p: pb.MoveFileRequest(session_token=p.token, file_id=p.file_id, target_folder_id=p.folder_id)
     ),
     "FileService/RenameFile": _ones_own(
-        lambda p: pb.RenameFileRequest(session_token=p.token, file_id=p.file_id, new_name="new", expected_version=2)
+        lambda p: pb.RenameFileRequest(session_token=p.token, file_id=p.file_id, new_name="renamed", expected_version=2)
     ),
     "FileService/CopyFile": _ones_own(
         lambda p: pb.CopyFileRequest(session_token=p.token, file_id=p.folder_id, new_name="copy")
@@ -264,7 +264,7 @@ RPCS: dict[str, Rpc] = {
     ),
     "UploadService/BeginUpload": _ones_own(
         lambda p: pb.BeginUploadRequest(
-            metadata=pb.FileMetadata(session_token=p.token, filename="new", parent_folder_id=p.folder_id)
+            metadata=pb.FileMetadata(session_token=p.token, filename="begun", parent_folder_id=p.folder_id)
         )
     ),
     "UploadService/PutChunks": Rpc(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudgrpc.errors import Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadEnded
+from cloudgrpc.errors import Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadEnded, VersionMoved
 from cloudgrpc.meta import changes, copies, files, nodes, uploads
 from cloudgrpc.meta.models import Account, Entry, Receipt, Upload, UploadChunk, Version, new_id
 from cloudgrpc.meta.uploads import Answer, Planned, Stored
@@ -375,6 +375,27 @@ def test_an_upload_to_a_name_that_exists_adds_a_version(database: Meta, alice: C
     assert numbers == [1, 2]
     assert len(database.chunks_of(file_id)) == 2
     assert database.used(alice.account_id) == (30, 0)
+
+
+def test_an_upload_may_say_which_version_it_replaces(database: Meta, alice: Caller) -> None:
+    def begin_at(version: int) -> str:
+        upload_id, wish = new_id(), dataclasses.replace(wish_for(alice, "a", 10), expected_version=version)
+        database.run(uploads.begin, upload_id, wish, [], HOUR, LIMITS)
+        database.send(upload_id, 0, 10)
+        return upload_id
+
+    first, second = begin_at(0), begin_at(0)
+    for version in (1, 2):
+        with pytest.raises(VersionMoved):
+            begin_at(version)
+    assert database.commit(first).version == 1
+    with pytest.raises(VersionMoved):
+        database.commit(second)
+    with pytest.raises(VersionMoved):
+        begin_at(0)
+    database.run(uploads.abandon, second)
+    assert database.commit(begin_at(1)).version == 2
+    assert database.used(alice.account_id) == (20, 0)
 
 
 def test_first_uploads_of_one_name_that_end_at_once_make_one_file(database: Meta, alice: Caller) -> None:

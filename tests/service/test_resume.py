@@ -280,6 +280,25 @@ def test_two_that_download_the_same_do_not_get_in_each_others_way(
     assert [path.name for path in output.iterdir()] == ["movie.bin"]
 
 
+def test_a_part_that_becomes_the_file_while_it_is_being_locked_is_not_written_to(
+    fake: FakeGateway, transfers: Transfers, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process ends its download in that moment."""
+    part = part_of(output, DATA)
+    lock = fcntl.flock
+
+    def become_first(handle: int, operation: int) -> None:
+        if part.exists() and not (output / "movie.bin").exists():
+            part.rename(output / "movie.bin")
+        lock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", become_first)
+    transfers.download_file(FILE_ID, output)
+    assert fake.asked == [(0, 0)], "nothing of it was taken for the beginning of a download"
+    assert (output / "movie.bin").read_bytes() == DATA
+    assert [path.name for path in output.iterdir()] == ["movie.bin"]
+
+
 @pytest.mark.parametrize("kind", ["link", "folder", "fifo"])
 def test_what_stands_in_the_place_of_the_part_is_left_alone(
     transfers: Transfers, output: Path, tmp_path: Path, kind: str
