@@ -58,6 +58,7 @@ MOST_GROWTH_MIB = 250.0  # one message of two million empty parts takes 150; the
 DOCUMENTED = {status.value for status in Status} - {"INTERNAL", "UNIMPLEMENTED"}
 UNTRUE = {"internal", "unexpected", "database_unavailable", "disk_failed"}  # they blame a machine that is well
 FAULTS = re.compile(r"failed, reference|Traceback|never retrieved|Exception in ")
+MOST_REPEATED_BYTES = 2 * rpc.MESSAGE_BYTES  # in one field: over the limit, and what is longer still is refused alike
 SPEND_PROOF = {"AuthService/Enroll", "AuthService/Login", "AuthService/CloseAccount"}
 UPLOAD = "FileService/UploadFile"
 HEADS = {UPLOAD: pb.FileMetadata.DESCRIPTOR, "UploadService/PutChunks": pb.PutChunksHeader.DESCRIPTOR}  # of the streams
@@ -270,9 +271,15 @@ def values(told: FieldDescriptor) -> st.SearchStrategy[Any]:
     else:
         raise AssertionError(f"{told.full_name}: no strategy for this type")
     if told.is_repeated:
-        many = st.builds(lambda value, times: [value] * times, one, st.sampled_from([100, 10_001]))
+        many = st.builds(repeated, one, st.sampled_from([100, 10_001]))
         one = st.lists(one, max_size=4) if told.message_type else st.lists(one, max_size=4) | many
     return one if told.message_type else mostly_kept(one, 85 if told.name in DOORS else 50)
+
+
+def repeated(value: Any, times: int) -> list[Any]:
+    """So often, or less of what is long: ten thousand MiB would only be too much for this process."""
+    size = value.length if isinstance(value, Long) else len(value) if isinstance(value, str) else 1
+    return [value] * min(times, MOST_REPEATED_BYTES // max(size, 1))
 
 
 @st.composite
