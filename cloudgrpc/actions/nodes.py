@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from cloudgrpc.chunks.base import ChunkStore
 from cloudgrpc.core import placement
+from cloudgrpc.core.introductions import could_be_a_node
 from cloudgrpc.core.placement import Candidate
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import (
@@ -21,6 +22,7 @@ from cloudgrpc.errors import (
     NodeForeign,
     NodesTooFew,
     NodeUnavailable,
+    NodeUnknown,
     PoolFull,
 )
 from cloudgrpc.meta import copies, nodes
@@ -96,6 +98,8 @@ class Nodes:
         self, node_id: str, instance_id: str, used_bytes: int, chunk_count: int, *, is_read_only: bool
     ) -> None:
         """Raises: NodeUnknown."""
+        if not could_be_a_node(node_id, instance_id):
+            raise NodeUnknown(node_id=node_id)
         is_back = await self._db.run(
             nodes.heartbeat, node_id, instance_id, used_bytes, chunk_count, is_read_only=is_read_only
         )

@@ -56,3 +56,8 @@ def check_introduction(
     return Introduction(
         node_id, instance_id, host, port, capacity_bytes, used_bytes, chunk_count, max(1, cpu_cores), is_read_only
     )
+
+
+def could_be_a_node(node_id: str, instance_id: str) -> bool:
+    """Whether a node of these ids can have registered; others need not be looked for, and PostgreSQL takes no NUL."""
+    return bool(NODE_ID.match(node_id) and INSTANCE_ID.match(instance_id))

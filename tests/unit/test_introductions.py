@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudgrpc.core.introductions import NODE_ID, check_introduction
+from cloudgrpc.core.introductions import NODE_ID, check_introduction, could_be_a_node
 from cloudgrpc.errors import InvalidField
 
 GOOD: dict[str, Any] = {
@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
 }
 BAD = [
     *[("node_id", bad) for bad in ["", "-a", "Node1", "a_b", "a/b", "..", "a\n", "a\0", "é", "x" * 64]],
-    *[("instance_id", bad) for bad in ["", "0" * 31, "0" * 33, "G" * 32, "A" * 32, "0" * 31 + "\n"]],
+    *[("instance_id", bad) for bad in ["", "0" * 31, "0" * 33, "G" * 32, "A" * 32, "0" * 31 + "\n", "0" * 31 + "\0"]],
     *[("host", bad) for bad in ["", "a b", "a/b", "a\n", "x" * 256, "http://a", "user@a"]],
     *[("port", bad) for bad in [-1, 0, 65536]],
     *[("storage_capacity", bad) for bad in [0, -1]],
@@ -42,6 +42,13 @@ def test_a_sound_introduction_is_taken_as_it_was_said() -> None:
 def test_a_fault_is_named_by_the_field_that_the_wire_knows(field: str, value: object) -> None:
     with pytest.raises(InvalidField, match=rf"^{field}: "):
         check_introduction(**GOOD | {FIELDS.get(field, field): value})
+
+
+@pytest.mark.parametrize(("field", "value"), [one for one in BAD if one[0] in {"node_id", "instance_id"}])
+def test_ids_that_are_not_taken_are_no_nodes(field: str, value: str) -> None:
+    ids = {name: GOOD[name] for name in ("node_id", "instance_id")}
+    assert could_be_a_node(**ids)
+    assert not could_be_a_node(**ids | {field: value})
 
 
 @pytest.mark.parametrize("host", ["localhost", "node-1.example.org", "10.0.0.7", "::1", "[2001:db8::1]"])
