@@ -61,6 +61,13 @@ def test_what_no_longer_slows_anybody_is_forgotten(database: Meta) -> None:
     assert [row.name for row in database.run(lambda: list(Pace.select()))] == ["more"]
 
 
+def test_a_turn_is_taken_also_while_the_last_one_is_forgotten(database: Meta) -> None:
+    brief = Rule("brief", 1, HOUR)  # forgotten by every sweep, and slows nobody
+    for _ in range(25):
+        answers = database.race([functools.partial(paces.take, [brief]), paces.sweep] * 4)
+        assert answers[::2] == [0] * 4
+
+
 def test_a_code_too_many_changes_nothing(database: Meta) -> None:
     database.run(accounts.remember_code, EMAIL, "first", [ONCE], visitor())
     with pytest.raises(TooManyCodes, match="3600 s"):
