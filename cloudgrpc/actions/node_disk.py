@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_PAGE = 50_000
 MAX_DELETE = 10_000
+MAX_PUT = 1000  # many times what gateways send at once; two million empty ones fit in a message
 # Each id takes 34 bytes of a reply of 4 MiB, of which a little is left for the rest of it.
 MAX_WHOLE_LIST = ((4 << 20) - 64) // 34
 
@@ -47,6 +48,8 @@ class NodeDisk:
 
         Raises: InvalidField; then none is kept.
         """
+        if len(chunks) > MAX_PUT:
+            raise InvalidField(field="chunks", reason=f"at most {MAX_PUT} at once")
         firsts = {chunk.chunk_id: chunk for chunk in reversed(chunks)}
         outcomes = dict(zip(firsts, await self.store.put_each(list(firsts.values())), strict=True))
         for again in (chunk for chunk in chunks if chunk is not firsts[chunk.chunk_id]):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
+from cloudgrpc.actions.node_disk import MAX_PUT
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.remote import NODE_KEY
 from cloudgrpc.errors import NodeUnavailable
@@ -42,8 +43,9 @@ class NodeDiskService(NodeServiceServicer):
         return pb.StoreChunkResponse(success=True)
 
     async def StoreChunks(self, request: pb.StoreChunksRequest, context: Context) -> pb.StoreChunksResponse:
+        """One chunk more than may be shows that there are too many; to unpack all of them would hold up the loop."""
         failures = await self._disk.put_each(
-            [Chunk(one.chunk_id, one.chunk_data, one.checksum) for one in request.chunks]
+            [Chunk(one.chunk_id, one.chunk_data, one.checksum) for one in request.chunks[: MAX_PUT + 1]]
         )
         outcomes = [
             pb.StoreOutcome(error_code=failure.code, message=str(failure)) if failure else pb.StoreOutcome()

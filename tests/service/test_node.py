@@ -240,6 +240,18 @@ def test_many_chunks_are_deleted_in_one_call_but_not_too_many(nodes: Nodes) -> N
         nodes.call(node, "DeleteChunks", pb.DeleteChunksRequest(chunk_ids=["0" * 32] * 10_001), with_secret())
 
 
+def test_too_many_chunks_in_one_call_are_refused_and_none_is_kept(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+    chunk = random_chunk(1)
+    many = [pb.StoreChunkRequest(chunk_id=chunk.chunk_id, chunk_data=chunk.data, checksum=chunk.checksum)] * 1001
+    with pytest.raises(InvalidField, match="chunks"):
+        nodes.call(node, "StoreChunks", pb.StoreChunksRequest(chunks=many), with_secret())
+    assert node.disk.chunk_count == 0
+    kept = nodes.call(node, "StoreChunks", pb.StoreChunksRequest(chunks=many[:1000]), with_secret())
+    assert len(kept.outcomes) == 1000
+    assert node.disk.chunk_count == 1
+
+
 def test_a_remote_store_deletes_more_than_one_call_may(nodes: Nodes) -> None:
     node = nodes.start("node1")
     chunk = random_chunk()
