@@ -36,7 +36,7 @@ class Collecting:
         self._settings = settings
 
     async def take_inventories(self) -> None:
-        """Compare the files of every node that is due with the copy rows, both ways."""
+        """Compare the files of every node that is due with the copy rows, both ways; forget what is gone everywhere."""
         for node_id in await self._db.read(nodes.due_for_inventory, int(self._settings.inventory_s * 1_000_000)):
             node = (await self._nodes.view()).get(node_id)
             try:
@@ -44,16 +44,16 @@ class Collecting:
                     await self._take_inventory(node)
             except CloudError as error:  # it stays due, and the others get their turn
                 log.warning("no inventory of %s: %s", node_id, error)
+        # Here, where no list of files is on its way that may still name what was deleted meanwhile.
+        await self._db.run(orphans.forget_bare_chunks, self._grace_us, DELETES)
 
     async def collect(self) -> None:
-        """Doom what is past its grace, tell the nodes, and forget what they have deleted."""
-        grace = self._grace_us
-        await self._db.run(orphans.doom_orphans, grace, DELETES)
+        """Doom what is past its grace, and tell the nodes."""
+        await self._db.run(orphans.doom_orphans, self._grace_us, DELETES)
         for node in (await self._nodes.view()).values():
             if node.is_online:
                 await self._doom_strays(node)
                 await self._delete_doomed(node)
-        await self._db.run(orphans.forget_bare_chunks, grace, DELETES)
 
     @property
     def _grace_us(self) -> int:

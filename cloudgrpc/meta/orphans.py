@@ -82,12 +82,16 @@ def confirm_deleted(node_id: str, chunk_ids: Sequence[str]) -> None:
 
 
 def forget_bare_chunks(grace_us: int, limit: int) -> int:
-    """Drop chunks that nothing references, of which no copy is left. Twice the grace: one that was only planned may
-    still be found on a node by an inventory, which then knows it by this row."""
+    """Drop chunks that nothing references, of which no copy is left.
+
+    Not before an inventory of every node, twice the grace after the chunk lost its last reference: what a dead upload
+    sent, and nobody noted, is then found and known by this row, however long the node or all gateways were away.
+    """
+    looked_at = Node.select(fn.MIN(fn.COALESCE(Node.inventory_at, 0))).scalar() or 0
     bare = [
         chunk.chunk_id
         for chunk in Chunk.select(Chunk.chunk_id)
-        .where(Chunk.unreferenced_at < now() - 2 * grace_us)
+        .where(Chunk.unreferenced_at < looked_at - 2 * grace_us)
         .where(~fn.EXISTS(Copy.select().where(Copy.chunk == Chunk.chunk_id)))
         .where(~fn.EXISTS(Stray.select().where(Stray.chunk_id == Chunk.chunk_id)))
         .limit(limit)

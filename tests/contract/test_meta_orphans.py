@@ -70,6 +70,11 @@ def doomed(database: Meta, node_id: str = "node1", limit: int = 100) -> set[str]
     return set(database.read(orphans.doomed_on, node_id, limit))
 
 
+def look_at(database: Meta, *node_ids: str) -> None:
+    for node_id in node_ids:
+        database.run(nodes.note_inventory, node_id, is_collecting=True, files=0, unknown=0)
+
+
 # Orphans
 
 
@@ -96,6 +101,7 @@ def test_a_chunk_that_a_file_names_is_never_doomed_whatever_its_row_says(databas
     database.sql("UPDATE chunk SET unreferenced_at = 1")
     assert database.run(orphans.doom_orphans, GRACE, 100) == 0
     assert database.state(chunk_id, "node1") == "good"
+    look_at(database, *NODES)
     assert database.run(orphans.forget_bare_chunks, GRACE, 100) == 0
 
 
@@ -135,7 +141,9 @@ def test_no_answer_is_no_event(database: Meta, alice: Caller) -> None:
     assert database.events("chunks.collected") == 0
 
 
-def test_a_chunk_without_copies_is_remembered_for_twice_the_grace(database: Meta, alice: Caller) -> None:
+def test_a_chunk_without_copies_is_remembered_until_all_nodes_were_looked_at_twice_the_grace_later(
+    database: Meta, alice: Caller
+) -> None:
     # One that was only planned may still be found on a node, which is then known by this row.
     upload_id, planned = database.begin(alice, "a", 10), new_id()
     database.run(plan, upload_id, Planned(0, planned))
@@ -145,9 +153,15 @@ def test_a_chunk_without_copies_is_remembered_for_twice_the_grace(database: Meta
     stray_chunk = stray(database, "node2")
     database.run(plan, seen, Planned(0, stray_chunk))
     database.run(uploads.abandon, seen)
+    look_at(database, *NODES)
     age_orphans(database, 2 * GRACE - 5 * SECOND)
+    look_at(database, *NODES)
     assert database.run(orphans.forget_bare_chunks, GRACE, 100) == 0
     age_orphans(database, 6 * SECOND)
+    database.age("node", "inventory_at", 6 * SECOND)
+    look_at(database, "node1", "node2")
+    assert database.run(orphans.forget_bare_chunks, GRACE, 100) == 0, "nobody has looked at node3 since"
+    look_at(database, "node3")
     assert database.run(orphans.forget_bare_chunks, GRACE, 100) == 1
     left = database.run(lambda: {one.chunk_id for one in Chunk.select()})
     assert left == {with_copy, stray_chunk}

@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from peewee import fn
 
 from cloudgrpc.errors import QuotaExceeded, UploadEnded
-from cloudgrpc.meta import changes, copies, files, orphans, sweeping, uploads
+from cloudgrpc.meta import changes, copies, files, nodes, orphans, sweeping, uploads
 from cloudgrpc.meta.db import rows
 from cloudgrpc.meta.models import Chunk, Copy, Extent, UploadChunk
 from contract.meta_fixture import HOUR, Meta
@@ -145,6 +145,7 @@ class Drive(RuleBasedStateMachine):
         assert waits or not count
         for node_id in NODES:
             self.database.run(orphans.confirm_deleted, node_id, self.database.read(orphans.doomed_on, node_id, 1000))
+            self.database.run(nodes.note_inventory, node_id, is_collecting=True, files=0, unknown=0)
         self.database.run(orphans.forget_bare_chunks, GRACE, 1000)
         if waits:
             orphaned = Chunk.select().where(Chunk.unreferenced_at.is_null(False))
