@@ -39,6 +39,7 @@ class FakeGateway(stubs.FileServiceServicer):
         self.request_ids: list[str] = []
         self.lost_connections = 0  # how many calls more break off in their middle
         self.refusal: CloudError | None = None
+        self.refusals = 1_000_000  # how many calls more are refused
         self.checksum = ""  # told instead of the true one
         self.sent_name, self.sent_size, self.sent, self.version = "movie.bin", len(DATA), DATA, 3
         self.asked: list[tuple[int, int]] = []  # of downloads: offset and version
@@ -79,7 +80,8 @@ class FakeGateway(stubs.FileServiceServicer):
         if self.lost_connections:
             self.lost_connections -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
-        if self.refusal:
+        if self.refusal and self.refusals:
+            self.refusals -= 1
             refuse(context, self.refusal)
 
     def _not_offered(self, request: object, context: grpc.ServicerContext) -> None:
@@ -103,6 +105,7 @@ class FakeUploads(stubs.UploadServiceServicer):
         self.chunks_a_try = 1
         self.lost_answers = 0  # of FinishUpload
         self.is_away = False  # no call gets through
+        self.refusal: CloudError | None = None  # of chunks
         self.while_receiving: Callable[[], object] = lambda: None  # after each chunk
 
     def BeginUpload(  # noqa: N802 - gRPC's name
@@ -117,6 +120,8 @@ class FakeUploads(stubs.UploadServiceServicer):
         self, request_iterator: Iterator[pb.PutChunksRequest], context: grpc.ServicerContext
     ) -> pb.PutChunksResponse:
         self._reach(context)
+        if self.refusal:
+            refuse(context, self.refusal)
         header = next(request_iterator).header
         self.puts.append((header.first, header.count))
         kept, size = self.chunks[header.upload_id], self.wishes[header.upload_id].metadata.file_size

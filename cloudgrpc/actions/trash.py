@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 PAGE_MOST = 1000
 TAKEN_AT_ONCE = 100  # things in the trash, each of which may be a large folder
-SWEPT_AT_ONCE = 500  # rows in a transaction: others write in between
+SWEPT_AT_ONCE = 250  # rows in a transaction: others write in between
 DAY_US = 86_400_000_000
 
 

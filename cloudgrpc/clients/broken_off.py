@@ -25,10 +25,10 @@ def resumable(transfers: Transfers, command: str, *, goes_on: bool = False) -> I
     try:
         yield
     except KeyboardInterrupt:
-        kept = _kept_words(transfers) or ("what is done stays done" if goes_on else "")
-        if not kept:
+        kept, _ = _kept(transfers)
+        if not kept and not goes_on:
             raise
-        raise TransferStopped(kept=kept, command=command) from None
+        raise TransferStopped(kept=kept or "what is done stays done", command=command) from None
     except CloudError as error:
         going_on = going_on_words(transfers)
         if not going_on:
@@ -38,17 +38,17 @@ def resumable(transfers: Transfers, command: str, *, goes_on: bool = False) -> I
 
 def going_on_words(transfers: Transfers) -> str:
     """What broke off and is kept, and how to go on with it; "" for nothing."""
-    kept = _kept_words(transfers)
-    how = "--resume goes on there" if transfers.kept_uploads() else "the same command goes on there"
-    return f"{kept}, and {how}" if kept else ""
+    kept, how = _kept(transfers)
+    return f"{kept}, and {how} goes on there" if kept else ""
 
 
-def _kept_words(transfers: Transfers) -> str:
+def _kept(transfers: Transfers) -> tuple[str, str]:
+    """What, and what goes on with it; "" for nothing."""
     uploads = transfers.kept_uploads()
     if uploads:
-        return _upload_words(uploads)
+        return _upload_words(uploads), "--resume"
     here = transfers.kept_parts()
-    return f"{size_words(here)} are kept on this computer" if here else ""
+    return (f"{size_words(here)} are kept on this computer", "the same command") if here else ("", "")
 
 
 def _upload_words(uploads: Sequence[Kept]) -> str:

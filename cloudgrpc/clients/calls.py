@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from cloudgrpc.errors import CallTooSlow, CloudError, GatewayUnreachable, PeerSilent, Unavailable
+from cloudgrpc.errors import CallTooSlow, CloudError, PeerSilent, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,8 +16,8 @@ T = TypeVar("T")
 RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # a gateway restarts in less
 
 # What a transfer waits out: one that starts over each time, and one that keeps what it has.
-LOST: tuple[type[CloudError], ...] = (GatewayUnreachable,)
-AWAY: tuple[type[CloudError], ...] = (Unavailable, PeerSilent, CallTooSlow)
+AWAY: tuple[type[CloudError], ...] = (Unavailable,)
+AWAY_OR_SLOW: tuple[type[CloudError], ...] = (Unavailable, PeerSilent, CallTooSlow)
 
 
 class Live(Protocol):

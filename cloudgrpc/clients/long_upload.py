@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from cloudgrpc.clients.calls import AWAY, LOST
+from cloudgrpc.clients.calls import AWAY, AWAY_OR_SLOW
 from cloudgrpc.clients.sending import Uploaded
 from cloudgrpc.clients.session import CALL_TIMEOUT_S
 from cloudgrpc.clients.source import Pieces
@@ -26,7 +26,6 @@ from cloudgrpc.errors import (
     FileChanged,
     Missing,
     UploadBusy,
-    UploadDiffers,
     UploadEnded,
     UploadUnfinished,
     VersionMoved,
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
 FINISH_TIMEOUT_S = 600.0  # a gateway that does not know all of the content reads it back from its nodes
 ASK_TIMEOUT_S = 3.0  # once a person has pressed Ctrl-C
 
-# After these nobody can go on with an upload.
-OVER = (FileChanged, UploadEnded, UploadDiffers, VersionMoved, Missing)
+# After these nobody can go on with it. An upload that ended is no such case: another process may have taken it over.
+HOPELESS = (FileChanged, VersionMoved)
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,12 @@ class LongUpload:
         persistently = self._sender.calls.persistently
         try:
             if not self._status.upload_id:
-                self._status = persistently(self._begin, LOST)
-            return persistently(self._go_on, (*AWAY, UploadUnfinished, UploadBusy), lambda: self._status.stored_bytes)
-        except OVER:
-            self.drop()
+                self._status = persistently(self._begin, AWAY)
+            return persistently(
+                self._go_on, (*AWAY_OR_SLOW, UploadUnfinished, UploadBusy), lambda: self._status.stored_bytes
+            )
+        except HOPELESS:
+            self._drop()
             raise
 
     def kept(self) -> Kept | None:
@@ -96,22 +97,22 @@ class LongUpload:
             return None
         try:
             self._status = self._ask(ASK_TIMEOUT_S)
-            stored: int | None = self._status.stored_bytes
-        except OVER:
+        except (UploadEnded, Missing):
             return None
         except CloudError:
-            stored = None
-        if stored == 0:
-            self.drop()
+            return Kept(self._source.path, self._source.size, None, self._status.ends_at)
+        stored = self._status.stored_bytes
+        if not stored:
+            self._drop()
+        if not stored or self._status.file_id:
             return None
         return Kept(self._source.path, self._source.size, stored, self._status.ends_at)
 
-    def drop(self) -> None:
+    def _drop(self) -> None:
         """As far as the gateway can be told so now; else it ends by itself some day."""
-        if self._status.upload_id:
-            request = pb.CancelUploadRequest(session_token=self._session.token, upload_id=self._status.upload_id)
-            with suppress(CloudError):
-                self._session.call(self._uploads.CancelUpload, request, ASK_TIMEOUT_S)
+        request = pb.CancelUploadRequest(session_token=self._session.token, upload_id=self._status.upload_id)
+        with suppress(CloudError):
+            self._session.call(self._uploads.CancelUpload, request, ASK_TIMEOUT_S)
 
     def _begin(self) -> pb.UploadStatus:
         return self._session.call(self._uploads.BeginUpload, self._request).upload

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from cloudgrpc.errors import CloudError, GatewayUnreachable, LocalFile, NotSignedIn
+from cloudgrpc.errors import CloudError, GatewayUnreachable, LocalFile, NodesTooFew, NotSignedIn
 from cloudgrpc.rpc import PIECE_BYTES
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WORKERS = 32  # a small file is mostly waiting; 16 gave about 163 of them a second, 32 177
 LARGE_WORKERS = 4  # of them; a large file takes some 16 MiB while it is sent, and fewer than four fill most lines
 # After these every further file would fail the same way, each after its own long wait.
-HOPELESS = (GatewayUnreachable, NotSignedIn)
+HOPELESS = (GatewayUnreachable, NodesTooFew, NotSignedIn)
 
 
 class Sized(Protocol):

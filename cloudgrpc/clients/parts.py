@@ -36,9 +36,10 @@ FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class Part:
     """What is here so far, and its digest."""
 
-    def __init__(self, path: Path, handle: int) -> None:
-        """Raises: OSError."""
+    def __init__(self, path: Path, handle: int, *, is_lasting: bool) -> None:
+        """`is_lasting`: whether it outlives this process. Raises: OSError."""
         self.path = path
+        self.is_lasting = is_lasting
         self.size = 0  # bytes, all of which are in the digest
         self.unread = os.fstat(handle).st_size  # bytes that an earlier process left, and that are not
         self._handle = handle
@@ -78,13 +79,18 @@ class Part:
 
 @contextmanager
 def part_of(target: Path, file_id: str, version: int) -> Iterator[Part]:
-    """Locked while the block runs; it stays, unless it is empty or became the target. Raises: LocalFile."""
+    """Locked while the block runs; it stays, unless it is empty, nobody could find it, or it became the target.
+
+    Raises: LocalFile.
+    """
     try:
-        path, handle = _locked(target, f"{file_id[:8]}v{version}")
+        named = _beside(target, _mark(file_id, version))
+        path, handle = _locked(target, named)
+        is_lasting = path == named
         try:
-            yield Part(path, handle)
+            yield Part(path, handle, is_lasting=is_lasting)
         finally:
-            if not os.fstat(handle).st_size and _is_at(path, handle):
+            if not (is_lasting and os.fstat(handle).st_size) and _is_at(path, handle):
                 path.unlink()
             os.close(handle)
     except OSError as error:
@@ -110,7 +116,7 @@ def aside(target: Path) -> Iterator[BinaryIO]:
 
 def forget_others(target: Path, file_id: str) -> None:
     """Remove what is left of other versions of the file, unless somebody is downloading them."""
-    start, end = _beside(target, f"{file_id[:8]}v#").name.rsplit("#", 1)
+    start, end = _beside(target, _mark(file_id, "#")).name.rsplit("#", 1)
     with suppress(OSError):
         names = [path.name for path in target.parent.iterdir()]
         for name in names:
@@ -123,15 +129,14 @@ def is_part(name: str) -> bool:
     return NAME.match(name) is not None
 
 
-def _locked(target: Path, mark: str) -> tuple[Path, int]:
-    """Raises: OSError."""
-    path = _beside(target, mark)
-    while (handle := _opened(path)) is not None:
+def _locked(target: Path, named: Path) -> tuple[Path, int]:
+    """`named`, or another where that cannot be had. Raises: OSError."""
+    while (handle := _opened(named)) is not None:
         if not _is_lockable(handle):
             os.close(handle)
             break
-        if _is_at(path, handle):
-            return path, handle
+        if _is_at(named, handle):
+            return named, handle
         os.close(handle)  # whoever held it was done with it a moment ago
     path = _beside(target, secrets.token_hex(4))
     return path, os.open(path, FLAGS | os.O_EXCL, 0o666)
@@ -174,6 +179,11 @@ def _is_at(path: Path, handle: int) -> bool:
     with suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), os.fstat(handle))
     return False
+
+
+def _mark(file_id: str, version: object) -> str:
+    # An ID is the gateway's word, too, and must not lead elsewhere.
+    return f"{''.join(letter for letter in file_id[:8] if letter.isalnum())}v{version}"
 
 
 def _beside(target: Path, mark: str) -> Path:

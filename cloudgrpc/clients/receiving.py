@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 from blake3 import blake3
 
-from cloudgrpc.clients.calls import AWAY
+from cloudgrpc.clients.calls import AWAY_OR_SLOW
 from cloudgrpc.clients.local_files import destination
 from cloudgrpc.clients.parts import forget_others, part_of
 from cloudgrpc.errors import ContentDiffers, Missing
@@ -72,7 +72,7 @@ class Reader:
             with self.stream(0, 0) as (info, _):
                 return info
 
-        return self._calls.persistently(ask, AWAY)
+        return self._calls.persistently(ask, AWAY_OR_SLOW)
 
 
 class FileDownload:
@@ -91,7 +91,7 @@ class FileDownload:
     @property
     def kept_bytes(self) -> int:
         """What the next download of this version need not fetch again."""
-        return self._part.size + self._part.unread if self._part else 0
+        return self._here if self._part and self._part.is_lasting else 0
 
     def run(self) -> Downloaded:
         """Raises: LocalFile, ContentDiffers, InvalidField for a name that could lead elsewhere, and what the gateway
@@ -99,15 +99,20 @@ class FileDownload:
         with ExitStack() as held:
             while True:
                 try:
-                    return self._calls.persistently(lambda: self._go_on(held), AWAY, lambda: self.kept_bytes)
+                    return self._calls.persistently(lambda: self._go_on(held), AWAY_OR_SLOW, lambda: self._here)
                 except (ContentDiffers, Missing) as error:
                     had, self._found = self._found, 0
                     self._start_over()
                     if not had or isinstance(error, Missing):
                         raise
 
+    @property
+    def _here(self) -> int:
+        """Bytes, whether they were read again yet or not."""
+        return self._part.size + self._part.unread if self._part else 0
+
     def _go_on(self, held: ExitStack) -> Downloaded:
-        with self._reader.stream(self.kept_bytes) as (info, pieces):
+        with self._reader.stream(self._here) as (info, pieces):
             path = destination(self._target, None if self._is_exact else info.filename)
             part = self._part or self._begin(held, path, info)
             if not part.unread:
@@ -177,4 +182,4 @@ def copy_out(reader: Reader, calls: Calls, out: BinaryIO, extent: Extent, meter:
             raise ContentDiffers(name=info.filename)
         return info
 
-    return calls.persistently(go_on, AWAY, lambda: done)
+    return calls.persistently(go_on, AWAY_OR_SLOW, lambda: done)

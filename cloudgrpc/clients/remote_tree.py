@@ -119,7 +119,7 @@ class TreeDownload:
         file = entry.place.file or pb.FileEntry()
         is_there = has_content(entry.path, file.file_size, file.checksum, self._meter.kept)
         if not is_there:
-            self._transfers.download_file(file.file_id, entry.path, self._meter)
+            self._transfers.download_file(file.file_id, entry.path, self._meter, is_exact=True)
         if self._is_keeping_times:
             _date(entry.path, file.modified_at)
         self._meter.file_done()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cloudgrpc import rpc
-from cloudgrpc.clients.calls import LOST, Calls
+from cloudgrpc.clients.calls import AWAY, Calls
 from cloudgrpc.clients.local_files import check_local_name, fingerprint, mime_type
 from cloudgrpc.clients.long_upload import LongUpload
 from cloudgrpc.clients.progress import Unwatched
@@ -74,7 +74,7 @@ class Transfers:
             )
             if source.size > LONG_BYTES:
                 return self._upload_long(source, metadata, meter, unfinished or {})
-            return self._calls.persistently(lambda: self._upload(source, metadata, meter), LOST)
+            return self._calls.persistently(lambda: self._upload(source, metadata, meter), AWAY)
 
     def download_file(
         self, file_id: str, target: Path, meter: Meter = UNWATCHED, *, version: int = 0, is_exact: bool = False

@@ -85,8 +85,7 @@ def move(person: Person, entry_id: str, to: Move, limits: Limits) -> str:
     standing = tree.live_child(target.entry_id, name)
     if standing is not None and standing.entry_id != moved.entry_id:
         raise NameTaken(name=name)
-    height, longest = tree.extent_below(moved.entry_id) if moved.is_folder else (0, 0)
-    tree.check_place(target, name, limits, height, longest)
+    _check_fits(moved, target, name, limits)
     Entry.update(parent=target.entry_id, name=name, name_key=paths.name_key(name), modified_at=_stamp(moved)).where(
         Entry.entry_id == moved.entry_id
     ).execute()
@@ -180,6 +179,14 @@ def record(kind: str, message: str, person: Person, owner_id: str, *, seen: str 
     if actor_id:
         details |= {"by": person.email, "seen": seen or message}
     events.record(kind, message, account_id=owner_id, actor_id=actor_id, **details)
+
+
+def _check_fits(moved: Reached, target: Reached, name: str, limits: Limits) -> None:
+    """Raises: TooDeep, PathTooLong."""
+    if target.depth < moved.depth and target.path_bytes + tree.path_bytes(name) <= moved.path_bytes:
+        return  # neither deeper nor longer than it is: what it holds need not be looked at
+    height, longest = tree.extent_below(moved.entry_id) if moved.is_folder else (0, 0)
+    tree.check_place(target, name, limits, height, longest)
 
 
 def _check_removal(entry: Entry, how: Removal) -> None:

@@ -62,17 +62,22 @@ class Lane:
         self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._batch = batch
         self._serve = serve
+        self._is_closed = False
         self._threads = [threading.Thread(target=self._loop, name=f"{name}-{n}", daemon=True) for n in range(threads)]
         for thread in self._threads:
             thread.start()
 
     def submit(self, work: Callable[[], T], *, is_read: bool = False) -> Future[T]:
         call = Call(work, is_read=is_read)
-        self._calls.put(call)
+        if self._is_closed:  # whoever still cleans up must not wait for what nobody does
+            call.future.set_exception(DatabaseUnavailable(reason="it is closed"))
+        else:
+            self._calls.put(call)
         return call.future
 
     def close(self) -> None:
         """Serve what is queued, then end the threads and their connections."""
+        self._is_closed = True
         for _ in self._threads:
             self._calls.put(None)
         for thread in self._threads:

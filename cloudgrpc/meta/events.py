@@ -36,8 +36,8 @@ def record(
     **details: object,
 ) -> None:
     """`account_id`: whose account or drive it is about; `actor_id`: who did it, when that is another account.
-    `details` must hold no secret and must be JSON; `by` among them: the e-mail of who did it, "" for the cluster itself,
-    none for whose account it is. `visitor`: who did it, and from where."""
+    `visitor`: who did it, and from where. `details` must hold no secret and must be JSON; `by` among them is the e-mail
+    of who did it, "" for the cluster itself; without it that was whose account it is."""
     if visitor is not None:
         details |= {"from": visitor.host, "client": visitor.client}
     _RECORD.run(

@@ -69,11 +69,11 @@ def share(person: Person, entry_id: str, email: str, terms: Terms) -> str:
         raise InvalidField(field="file_id", reason="is the root folder; share what is in it")
     if terms.until_at is not None and terms.until_at <= now():
         raise InvalidField(field="until", reason="must be in the future")
-    standing = Share.get_or_none((Share.entry == entry.entry_id) & (Share.email == email))
-    if standing is not None and standing.until_at is not None and standing.until_at <= now():
-        _expire(standing.share_id, entry.owner_id, entry.entry_id, entry.name, email)
-        standing = None
-    share_id: str = new_id() if standing is None else standing.share_id
+    is_it = (Share.entry == entry.entry_id) & (Share.email == email)
+    for over in rows(_named().where(is_it & (Share.until_at <= now()))):
+        _expire(*over)
+    standing = Share.get_or_none(is_it)
+    share_id: str = standing.share_id if standing else new_id()
     if standing is None:
         Share.create(
             share_id=share_id,
@@ -90,7 +90,7 @@ def share(person: Person, entry_id: str, email: str, terms: Terms) -> str:
         Share.update(permission=terms.permission, until_at=terms.until_at).where(Share.share_id == share_id).execute()
     until = rfc3339(terms.until_at)
     record(
-        "share.made" if standing is None else "share.changed",
+        "share.changed" if standing else "share.made",
         f"{entry.path} is shared with {email} {ALLOWED[terms.permission]}{' until ' if until else ''}{until}",
         person,
         entry.owner_id,
@@ -104,12 +104,12 @@ def share(person: Person, entry_id: str, email: str, terms: Terms) -> str:
 
 def unshare(person: Person, share_id: str) -> None:
     """End a share of the person's, or one with them. Raises: Missing."""
-    row = Share.get_or_none(Share.share_id == share_id)
-    if row is not None:
+    found = Share.get_or_none(Share.share_id == share_id)
+    if found is not None:
         # As every change of a drive: an upload that commits after this must not have looked before it.
-        tree.lock([row.account_id])
-    if row is None or row.account_id != person.account_id:
-        find_with_me(person, share_id)
+        tree.lock([found.account_id])
+        if found.account_id != person.account_id:
+            find_with_me(person, share_id)
     if not _end(person, Share.share_id == share_id):
         raise Missing(what=f"Share {share_id}")
 

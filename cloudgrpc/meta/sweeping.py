@@ -5,6 +5,7 @@ What is purged can be reached by nobody, so nobody but another sweep touches the
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.meta.db import locked, now
@@ -12,7 +13,9 @@ from cloudgrpc.meta.models import Chunk, Entry, Extent, Version
 from cloudgrpc.meta.prepared import Prepared, blank, some, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    _Extent = tuple[str, int, str]  # version, position, chunk
 
 
 def sweep(limit: int) -> int:
@@ -47,9 +50,10 @@ def _take_out(folders: Sequence[str]) -> int:
 def _delete_files(files: Sequence[str], limit: int) -> int:
     """Of files that hold more than `limit` versions or extents some go, and the rest in the next steps."""
     extents = _first(_EXTENTS, files, limit + 1)
-    _delete_extents(extents[:limit])
     if len(extents) > limit:
+        _let_go(extents[:limit], partial(_delete_each, extents[:limit]))
         return limit
+    _let_go(extents, partial(_run, _DELETE_EXTENTS_OF, files))
     versions = [version_id for (version_id,) in _first(_VERSIONS, files, limit + 1)]
     _run(_DELETE_VERSIONS, versions[:limit])
     if len(versions) > limit:
@@ -57,15 +61,19 @@ def _delete_files(files: Sequence[str], limit: int) -> int:
     return _run(_DELETE_ENTRIES, files)
 
 
-def _delete_extents(extents: Sequence[tuple[str, int, str]]) -> None:
-    """And start the grace time of those chunks that no extent names any more."""
+def _let_go(extents: Sequence[_Extent], delete: Callable[[], object]) -> None:
+    """Delete extents, and start the grace time of those chunks that no other names."""
     chunks = sorted({chunk_id for _, _, chunk_id in extents})
     # Two who let go of one chunk at once would each see the other's reference: they take turns.
     for batch in spread("id", chunks):
         _LOCK_CHUNKS.all(**batch)
+    delete()
+    _run(_RELEASE, chunks, now=now())
+
+
+def _delete_each(extents: Sequence[_Extent]) -> None:
     for version_id, position, _ in extents:
         _DELETE_EXTENT.run(version_id=version_id, position=position)
-    _run(_RELEASE, chunks, now=now())
 
 
 def _delete_empty(folders: Sequence[str]) -> int:
@@ -109,6 +117,11 @@ _RELEASE = Prepared(
 )
 _DELETE_EXTENT = Prepared(
     lambda: Extent.delete().where((Extent.version == blank("version_id")) & (Extent.position == blank("position")))
+)
+_DELETE_EXTENTS_OF = Prepared(
+    lambda: Extent.delete().where(
+        Extent.version.in_(Version.select(Version.version_id).where(Version.entry.in_(some("id"))))
+    )
 )
 _DELETE_VERSIONS = Prepared(lambda: Version.delete().where(Version.version_id.in_(some("id"))))
 _DELETE_ENTRIES = Prepared(lambda: Entry.delete().where(Entry.entry_id.in_(some("id"))))

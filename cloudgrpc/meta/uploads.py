@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudgrpc.core import paths
-from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadEnded, VersionMoved
-from cloudgrpc.meta import events, tree, versions
+from cloudgrpc.errors import Missing, NameTaken, RequestIdReused, UploadEnded, VersionMoved
+from cloudgrpc.meta import events, room, tree, versions
 from cloudgrpc.meta import upload_queries as queries
 from cloudgrpc.meta.changes import record
 from cloudgrpc.meta.db import is_postgres, locked, now, rows
@@ -286,14 +285,7 @@ def find_target(person: Person, parent_id: str, name: str) -> Target:
 
 def _reserve(owner_id: str, wish: Wish) -> None:
     if not queries.RESERVE.run(account_id=owner_id, size_bytes=wish.size_bytes):
-        account = Account.get_by_id(owner_id)
-        left = max(0, account.quota_bytes - account.used_bytes - account.reserved_bytes)
-        raise QuotaExceeded(
-            name=wish.name,
-            needed=size_words(wish.size_bytes),
-            left=size_words(left),
-            quota=size_words(account.quota_bytes),
-        )
+        raise room.refusal(owner_id, wish.name, wish.size_bytes)
 
 
 def _plan(upload_id: str, planned: Sequence[Planned]) -> None:

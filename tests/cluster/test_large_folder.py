@@ -76,7 +76,7 @@ def test_what_is_asked_of_a_large_folder_grows_with_the_page(
             assert many.ms[name] < 5 * few.ms[name] + SLACK_MS, name
         for name in ("the whole list by pages", "delete for good"):  # grows with what is told, or with what is summed
             assert many.ms[name] < 3 * (MANY / FEW) * (few.ms[name] + SLACK_MS), name
-        assert large - small < 30
+        assert large - small < 150, "SQLite keeps 64 MB of pages for each connection"
 
 
 def measure(cluster: Cluster, name: str, count: int) -> tuple[Figures, float]:
@@ -115,7 +115,7 @@ def measure(cluster: Cluster, name: str, count: int) -> tuple[Figures, float]:
     assert len(figures.take("names that begin so", lambda: page(prefix="file0000"), BEST_OF).files) == 100
     assert figures.take("the whole list by pages", lambda: sum(len(one.files) for one in pages())) == count
     assert figures.take("search", search) == count // 10
-    rename = pb.RenameFileRequest(session_token=token, file_id=folder, new_name="renamed")
+    rename = pb.RenameFileRequest(session_token=token, file_id=folder, new_name="others")
     figures.take("rename", lambda: files.RenameFile(rename, timeout=CALL_S), BEST_OF)
     figures.take("to the trash", lambda: user.delete(folder))
     restore = pb.RestoreFileRequest(session_token=token, file_id=folder)

@@ -249,9 +249,9 @@ def test_only_the_owner_is_told_that_something_is_shared(database: Meta, alice: 
         share(database, alice, entry_id, bob)
     for person, told in ((alice, True), (bob, False)):
         page = database.read(files.page, person, outer, with_trash=True, after=None, limit=10)
-        assert [one.is_shared for one in (*page.folders, *page.files)] == [told] * 2
-        for one in (outer, file_id):
-            assert database.read(files.stand, person, one).entry.is_shared is told
+        assert [one.is_shared for one in page.folders] == [one.is_shared for one in page.files] == [told]
+        for entry_id in (outer, file_id):
+            assert database.read(files.stand, person, entry_id).entry.is_shared is told
 
 
 def test_an_upload_under_way_does_not_outlive_its_share(database: Meta, alice: Caller, bob: Caller) -> None:

@@ -120,7 +120,8 @@ def test_two_who_let_go_of_a_chunk_at_once_do_not_each_leave_it_to_the_other(dat
             [(extent.version_id, extent.position, extent.chunk_id) for extent in found]
             for found in (database.run(_extents_of, one) for one in (file_id, copied.entry_id))
         ]
-        database.race([partial(sweeping._delete_extents, extents) for extents in held])
+        works = [partial(sweeping._let_go, extents, partial(sweeping._delete_each, extents)) for extents in held]
+        database.race(works)
         for _, _, chunk_id in held[0]:
             assert database.unreferenced_at(chunk_id) is not None
 

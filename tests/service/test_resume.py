@@ -193,15 +193,19 @@ def test_an_upload_that_somebody_dropped_is_not_begun_again_by_itself(
     assert len(uploads.wishes) == 1
 
 
+def test_an_upload_that_another_process_took_over_is_left_to_it(
+    uploads: FakeUploads, transfers: Transfers, film: Path
+) -> None:
+    uploads.refusal = UploadEnded()
+    with pytest.raises(UploadEnded):
+        transfers.upload_file(film)
+    assert uploads.dropped == []
+
+
 def test_an_upload_of_which_nothing_arrived_is_dropped_when_it_is_interrupted(
     uploads: FakeUploads, transfers: Transfers, film: Path
 ) -> None:
     """Or the room that it reserves would be missing for days."""
-
-    class Interrupting(Progress):
-        def kept(self, count: int) -> None:
-            raise KeyboardInterrupt
-
     uploads.is_away = True
     with pytest.raises(GatewayUnreachable):
         transfers.upload_file(film)
@@ -315,6 +319,20 @@ def test_what_stands_in_the_place_of_the_part_is_left_alone(
     assert transfers.download_file(FILE_ID, output).path.read_bytes() == DATA
     assert elsewhere.read_bytes() == b"precious"
     assert {path.name for path in output.iterdir()} == {"movie.bin", part.name}
+
+
+def test_of_a_download_beside_another_of_the_same_nothing_is_left_when_it_breaks_off(
+    fake: FakeGateway, transfers: Transfers, output: Path
+) -> None:
+    """Nobody would find it again under its own name."""
+    fake.lost_connections = 100
+    part = part_of(output, DATA[:100])
+    with part.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(GatewayUnreachable):
+            transfers.download_file(FILE_ID, output)
+    assert list(output.iterdir()) == [part]
+    assert transfers.kept_parts() == 0
 
 
 def test_ctrl_c_keeps_what_came(fake: FakeGateway, transfers: Transfers, output: Path) -> None:

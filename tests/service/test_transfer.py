@@ -22,6 +22,7 @@ from cloudgrpc.errors import (
     GatewayUnreachable,
     InvalidField,
     LocalFile,
+    NodesTooFew,
     QuotaExceeded,
     SessionEnded,
     UploadDiffers,
@@ -110,6 +111,13 @@ def test_what_the_gateway_refuses_is_not_asked_twice(fake: FakeGateway, transfer
     with pytest.raises(QuotaExceeded, match="only 1 MB"):
         transfers.upload_file(movie)
     assert len(fake.request_ids) == 1
+
+
+def test_nodes_that_come_back_are_waited_for(fake: FakeGateway, transfers: Transfers, movie: Path) -> None:
+    fake.refusal, fake.refusals = NodesTooFew(online=1, quorum=2), 2
+    transfers.upload_file(movie)
+    assert fake.kept["movie.bin"] == DATA
+    assert len(set(fake.request_ids)) == 1
 
 
 @pytest.mark.parametrize("change", [1, -1, -len(DATA)])

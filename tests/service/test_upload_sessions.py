@@ -158,6 +158,19 @@ def test_an_upload_outlives_its_gateway_and_its_nodes(mortal: Cluster) -> None:
     assert mortal.used_bytes(alice.email) == (len(FILM), 0)
 
 
+def test_a_gateway_stops_though_somebody_uploads_and_the_upload_goes_on_at_the_next(mortal: Cluster) -> None:
+    alice = someone(mortal)
+    upload = Unfinished(alice, "film", FILM)
+    sending = Halting(alice, itertools.islice(upload.messages(0, 3), 6), resumable=True)
+    mortal.wait(lambda: upload.stored() == [(0, 1)], what="the first chunk")
+    assert mortal.stop_gateway() == 0
+    sending.end()
+    mortal.start_gateway()
+    fresh_channel(mortal)
+    assert upload.put_missing() == 2
+    assert alice.download(upload.finish().file_id) == FILM
+
+
 def test_an_upload_that_nothing_comes_of_ends_by_itself(mortal: Cluster) -> None:
     alice = someone(mortal)
     mortal.stop_gateway()

@@ -4,7 +4,7 @@ Until now deleting a folder marked everything below it. From now on what is dele
 and what it holds stays below it.
 """
 
-from peewee import Database
+from peewee import Database, SqliteDatabase
 from playhouse.migrate import SchemaMigrator
 
 STATEMENTS = [
@@ -42,11 +42,13 @@ STATEMENTS = [
     "CREATE INDEX event_account ON event (account_id, event_id)",
     "CREATE INDEX event_actor ON event (actor_id, event_id) WHERE actor_id <> ''",
 ]
+# Names are listed and cut into pages by their bytes, as SQLite does it, whatever the database's language.
+POSTGRES_STATEMENTS = ['ALTER TABLE entry ALTER COLUMN name_key TYPE TEXT COLLATE "C"']
 TRASHED = "SELECT entry_id, parent_id, trashed_at FROM entry WHERE trashed_at IS NOT NULL AND parent_id IS NOT NULL"
 
 
 def up(_migrator: SchemaMigrator, db: Database) -> None:
-    for statement in STATEMENTS:
+    for statement in STATEMENTS if isinstance(db, SqliteDatabase) else STATEMENTS + POSTGRES_STATEMENTS:
         db.execute_sql(statement)  # type: ignore[no-untyped-call]
     _take_trash_out(db)
 
@@ -55,7 +57,7 @@ def _take_trash_out(db: Database) -> None:
     """What was deleted together, in one moment, stays together below the one that was named."""
     trashed = {row[0]: (row[1], row[2]) for row in db.execute_sql(TRASHED).fetchall()}  # type: ignore[no-untyped-call]
     for entry_id, (parent_id, moment) in trashed.items():
-        mark = "?" if db.param == "?" else "%s"
+        mark = "?" if isinstance(db, SqliteDatabase) else "%s"
         if trashed.get(parent_id, (None, None))[1] == moment:
             db.execute_sql(  # type: ignore[no-untyped-call]
                 f"UPDATE entry SET trashed_at = NULL WHERE entry_id = {mark}",  # noqa: S608 - one of two constants
