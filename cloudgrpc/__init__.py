@@ -3,10 +3,12 @@
 The house, from the roof down; imports point down only:
 
     cli                     argv -> role; prints a failure, picks the exit code
-    servers | clients       roles that listen | roles that call, over the network only
+    shell                   the commands of the shell, its prompt, and what they print
+    servers | clients       roles that listen | what calls a gateway, over the network only
     services                one module per gRPC service: message -> action -> message
-    actions                 what the platform does: sign in, transfer, repair, collect
+    actions                 what the platform does: sign in, transfer, share, repair, collect
     meta | chunks           what we know about files (SQL) | where their bytes live
+    outside                 other people's systems: mail
     core                    decisions without I/O, clock or randomness
     rpc                     channels, servers, deadlines, message sizes, error <-> status
     pb, config, errors      generated messages | settings | every error a user can meet
