@@ -201,8 +201,10 @@ class Downloads:
             if not page:
                 raise Missing(what=chunks.name)
             for piece in page:
+                if False:  # purged meanwhile, and its rows are going
+                    raise Missing(what=chunks.name)
                 yield piece
-            position = page[-1].position + 1
+                position += 1
 
     async def _fetch(self, name: str, piece: Piece) -> Bytes:
         try:

@@ -49,7 +49,7 @@ class Files:
             person,
             folder_id,
             with_trash=with_trash,
-            after=read_token(page_token, str, str, str),
+            after=_read_place(page_token),
             limit=page_size or WHOLE_LIST_MOST,
             prefix=prefix,
         )
@@ -85,6 +85,14 @@ class Files:
 
     async def usage(self, person: Person) -> Usage:
         return await self._db.read(files.usage, person)
+
+
+def _read_place(page_token: str) -> tuple[str, str, str] | None:
+    """Kind, name key and id of the last that was told. Raises: InvalidField."""
+    place: tuple[str, str, str] | None = read_token(page_token, str, str, str)
+    if place is not None and place[0] not in files.KINDS:
+        raise InvalidField(field="page_token", reason="is not one that a list gave")
+    return place
 
 
 def limits_of(settings: Drive) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,39 +17,48 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.transfer import Transfers
 
 
+SAME = "the same command"
+
+
 @contextmanager
-def resumable(transfers: Transfers, command: str, *, goes_on: bool = False) -> Iterator[None]:
-    """Transfers that `command` goes on with. `goes_on`: also when no file is half-done, since it skips what is done.
+def resumable(transfers: Transfers, command: str, how: str = SAME, *, goes_on: bool = False) -> Iterator[None]:
+    """Transfers that `command` goes on with, or `how` in a few words. `goes_on`: also when no file is half-done, since
+    it skips what is done.
 
     Raises: TransferStopped for Ctrl-C, unless there is nothing to go on with; failures, which tell what is kept.
     """
     try:
         yield
     except KeyboardInterrupt:
-        kept, _ = _kept(transfers)
+        kept = _kept_words(transfers)
         if not kept and not goes_on:
             raise
         raise TransferStopped(kept=kept or "what is done stays done", command=command) from None
     except CloudError as error:
-        going_on = going_on_words(transfers)
+        going_on = going_on_words(transfers, how)
         if not going_on:
             raise
         raise type(error).told(f"{str(error).rstrip('.')}; {going_on}.") from error
 
 
-def going_on_words(transfers: Transfers) -> str:
+def going_on_words(transfers: Transfers, how: str = SAME) -> str:
     """What broke off and is kept, and how to go on with it; "" for nothing."""
-    kept, how = _kept(transfers)
+    kept = _kept_words(transfers)
     return f"{kept}, and {how} goes on there" if kept else ""
 
 
-def _kept(transfers: Transfers) -> tuple[str, str]:
-    """What, and what goes on with it; "" for nothing."""
+def line_of(command: str, options: Sequence[str], words: Sequence[str]) -> str:
+    """A command as a person types it."""
+    is_odd = any(word.startswith("-") and word != "-" for word in words)
+    return shlex.join([command, *options, *(["--"] if is_odd else []), *words])
+
+
+def _kept_words(transfers: Transfers) -> str:
     uploads = transfers.kept_uploads()
     if uploads:
-        return _upload_words(uploads), "--resume"
+        return _upload_words(uploads)
     here = transfers.kept_parts()
-    return (f"{size_words(here)} are kept on this computer", "the same command") if here else ("", "")
+    return f"{size_words(here)} are kept on this computer" if here else ""
 
 
 def _upload_words(uploads: Sequence[Kept]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.broken_off import going_on_words, resumable
+from cloudgrpc.clients.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.clients.local_files import destination, local_fault
 from cloudgrpc.clients.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 from cloudgrpc.clients.parts import aside
@@ -133,7 +132,7 @@ class Downloading:
         """What goes on with this download when it breaks off."""
         options = ["-r"] * self._wish.is_recursive + (["-o", output] if output is not None else [])
         options += ["--version", str(self._wish.version)] if self._wish.version else []
-        return shlex.join(["download", *options, *words])
+        return line_of("download", options, words)
 
 
 def _make(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.address import SHARED
-from cloudgrpc.clients.broken_off import going_on_words, resumable
+from cloudgrpc.clients.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.clients.local_tree import left_out_words
 from cloudgrpc.clients.outcomes import many_words, raise_failures
 from cloudgrpc.clients.progress import metered
@@ -78,7 +77,9 @@ class Syncing:
             render.print_json(self._document((source, target), way, comparison, done))
         else:
             self._print_done(way, comparison, done, time.monotonic() - started)
-        raise_failures(done.failures, "Not everything was done", going_on_words(self._transfers))
+        is_keeping = any(step.act is Act.DELETE for step in comparison.steps) and not done.deleted
+        words = f"Not everything was done{', and nothing was deleted' if is_keeping else ''}"
+        raise_failures(done.failures, words, going_on_words(self._transfers))
 
     def _way(self, source: str, target: str) -> Up | Down:
         """Raises: UsageWrong when it is unclear which side is the drive."""
@@ -164,7 +165,7 @@ class Syncing:
     def _command(self, source: str, target: str) -> str:
         """What goes on with this sync when it breaks off."""
         options = ["--delete"] * self._wish.is_deleting + ["--yes"] * self._wish.is_sure
-        return shlex.join(["sync", *options, source, target])
+        return line_of("sync", options, [source, target])
 
 
 def _is_drive(word: str) -> bool:

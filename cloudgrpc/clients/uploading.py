@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.address import SHARED
-from cloudgrpc.clients.broken_off import going_on_words, resumable
+from cloudgrpc.clients.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.clients.local_files import has_content
 from cloudgrpc.clients.local_tree import left_out_words, plan
 from cloudgrpc.clients.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.progress import Meter
     from cloudgrpc.clients.session import Session
     from cloudgrpc.pb import cloud_storage_pb2 as pb
+
+RESUME = "--resume"
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Uploading:
             raise UsageWrong(reason=f"{target.path} is a file; only one file can become its next content")
         command = self._command(words, to)
         if is_single:
-            with resumable(self._transfers, command):
+            with resumable(self._transfers, command, RESUME):
                 self._upload_one(local[0], target)
         else:
-            with resumable(self._transfers, command, goes_on=True):
+            with resumable(self._transfers, command, RESUME, goes_on=True):
                 self._upload_many(local, target)
 
     def _target(self, words: Sequence[str], to: str | None) -> tuple[Sequence[str], Place]:
@@ -143,9 +144,9 @@ class Uploading:
         print(f"Uploaded {many_words(outcome, seconds)} to {render.shown(target.path)}{there}")
         missing = len(found.files) - outcome.files - outcome.there + len(found.failures)
         words = f"Not everything was uploaded: {missing_words(missing)}"
-        raise_failures(outcome.failures, words, going_on_words(self._transfers))
+        raise_failures(outcome.failures, words, going_on_words(self._transfers, RESUME))
 
     def _command(self, words: Sequence[str], to: str | None) -> str:
         """What goes on with this upload when it breaks off."""
-        options = ["-r"] * self._wish.is_recursive + (["--to", to] if to is not None else [])
-        return shlex.join(["upload", "--resume", *options, *words])
+        options = [RESUME, *["-r"] * self._wish.is_recursive, *(["--to", to] if to is not None else [])]
+        return line_of("upload", options, words)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.tree import Person, Reached
 
 
+KINDS = ("folder", "file")  # as lists have them
+
+
 @dataclass(frozen=True)
 class File:
     """A file with its newest content, or the version of it that was asked for; times are microseconds since 1970."""
@@ -165,16 +168,17 @@ def page(
     `with_trash`: also what was deleted from it, for its owner. Raises: Missing.
     """
     folder = tree.reach_folder(person, folder_id)
-    held = Entry.parent == folder.entry_id
+    places = [Entry.parent == folder.entry_id]
     if with_trash and folder.is_own:
-        held |= (Entry.trashed_from_id == folder.entry_id) & Entry.trashed_at.is_null(False)
-    query = _files(_IS_NEWEST, JOIN.LEFT_OUTER).where(held)
-    if prefix:
-        key = paths.name_key(prefix)
-        query = query.where((Entry.name_key >= key) & (Entry.name_key < key + "\U0010ffff"))
-    if after:
-        query = query.where(_behind(after))
-    found = list(query.order_by(Entry.kind.desc(), Entry.name_key, Entry.entry_id).limit(limit + 1))
+        places.append((Entry.trashed_from_id == folder.entry_id) & Entry.trashed_at.is_null(False))
+    found: list[dict[str, Any]] = []
+    for kind in KINDS[KINDS.index(after[0]) if after else 0 :]:
+        # Each kind and place is asked for by itself: so an index has them in order, and a page reads no more than that.
+        query = _of_kind(kind, prefix, after).limit(limit + 1 - len(found))
+        rows_of_kind = [row for place in places for row in query.where(place)]
+        found += sorted(rows_of_kind, key=lambda row: (row["name_key"], row["entry_id"]))
+        if len(found) > limit:
+            break
     more, found = len(found) > limit, found[:limit]
     return Page(
         *views(found, is_own=folder.is_own),
@@ -277,12 +281,17 @@ def _standing(reached: Reached) -> Standing:
     return Standing(_file(row, shared, is_top=reached.is_top, chunk_count=count), reached)
 
 
-def _behind(after: tuple[str, str, str]) -> peewee.Expression:
-    """Later in the order of lists: kind descending ("folder" before "file"), then name key, then id."""
-    kind, key, entry_id = after
-    # What comes first says no more than what follows it, but an index can seek to it.
-    same_kind = (Entry.kind == kind) & (Entry.name_key >= key) & ((Entry.name_key > key) | (Entry.entry_id > entry_id))
-    return same_kind if kind == "file" else (Entry.kind < kind) | same_kind
+def _of_kind(kind: str, prefix: str, after: tuple[str, str, str] | None) -> Any:
+    """Those whose names begin with `prefix`, in their order, from behind `after` if that is of this kind."""
+    query = _files(_IS_NEWEST, JOIN.LEFT_OUTER).where(Entry.kind == kind).order_by(Entry.name_key, Entry.entry_id)
+    if prefix:
+        key = paths.name_key(prefix)
+        query = query.where((Entry.name_key >= key) & (Entry.name_key < key + "\U0010ffff"))
+    if after and after[0] == kind:
+        _, key, entry_id = after
+        # What comes first says no more than what follows it, but an index can seek to it.
+        query = query.where((Entry.name_key >= key) & ((Entry.name_key > key) | (Entry.entry_id > entry_id)))
+    return query
 
 
 def _files(version: peewee.Expression, join: str = JOIN.INNER) -> Any:

@@ -24,6 +24,7 @@ from cloudgrpc.errors import (
     CopiesUnreachable,
     DataLost,
     InvalidField,
+    Missing,
     NodeUnavailable,
     PartSizeWrong,
     TooManySlow,
@@ -32,7 +33,7 @@ from cloudgrpc.errors import (
     UploadEnded,
     UploadUnfinished,
 )
-from cloudgrpc.meta import copies, nodes
+from cloudgrpc.meta import changes, copies, nodes
 from cloudgrpc.meta.upload_sessions import Session, Span
 from contract.meta_fixture import Meta, introduction, wish_for
 
@@ -229,6 +230,25 @@ def test_a_download_without_any_copy_says_whether_there_is_hope(
         await gateway.nodes.close()
 
     asyncio.run(work())
+
+
+def test_a_download_of_what_was_purged_and_is_half_swept_ends_and_leaves_nothing_out(
+    database: Meta, gateway: Gateway, alice: Caller
+) -> None:
+    async def work() -> bytes:
+        opened = await gateway.downloads.open(alice, (await stored_film(gateway, alice)).file_id)
+        await asyncio.to_thread(database.run, changes.purge, alice, opened.file.file_id)
+        await asyncio.to_thread(database.sql, "DELETE FROM extent WHERE position = 1")
+        got: list[bytes] = []
+
+        async def write(piece: memoryview) -> None:
+            got.append(bytes(piece))
+
+        with pytest.raises(Missing):
+            await gateway.downloads.send(opened, write)
+        return b"".join(got)
+
+    assert FILM.startswith(asyncio.run(work()))
 
 
 # Parts of a file

@@ -216,6 +216,7 @@ def test_a_source_that_cannot_be_read_whole_deletes_nothing(
     monkeypatch.setattr(os, "scandir", failing)  # whoever runs the tests may be root, who can read everything
     told = alice.here("sync", "--delete", str(photos), f"drive:{top}", exit_code=Exit.NOT_NOW)
     assert "deep: Permission denied" in told
+    assert "Not everything was done, and nothing was deleted." in told
     assert there(user, top) == PHOTOS
 
 

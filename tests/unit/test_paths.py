@@ -9,7 +9,16 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from cloudgrpc.core.paths import BIDI, NAME_BYTES, PATH_BYTES, check_name, name_key, split_path
+from cloudgrpc.core.paths import (
+    BIDI,
+    NAME_BYTES,
+    PATH_BYTES,
+    check_name,
+    free_name,
+    name_key,
+    numbered,
+    split_path,
+)
 from cloudgrpc.errors import InvalidField
 
 CONTROLS = [chr(point) for point in [*range(0x20), *range(0x7F, 0xA0)]]
@@ -105,3 +114,33 @@ def test_a_name_of_a_megabyte_of_accents_is_refused_at_once() -> None:
     with pytest.raises(InvalidField, match="longer than"):
         check_name("a" + "\u0301\u0316" * 500_000, "name")
     assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "free"),
+    [
+        ("a.jpg", "a (2).jpg"),
+        ("a", "a (2)"),
+        (".bashrc", ".bashrc (2)"),
+        ("a.tar.gz", "a.tar (2).gz"),
+        ("a (2).jpg", "a (2) (2).jpg"),
+        ("a. no ending, but a sentence", "a. no ending, but a sentence (2)"),
+        ("x" * 255, "x" * 251 + " (2)"),
+        ("\U0001f44d" * 63, "\U0001f44d" * 62 + " (2)"),
+        ("x" * 251 + ".jpg", "x" * 247 + " (2).jpg"),
+    ],
+)
+def test_a_free_name_has_a_number_before_its_ending(name: str, free: str) -> None:
+    assert free_name(name, lambda _: False) == free
+
+
+@given(NAMES, st.sets(st.integers(2, 40)))
+def test_a_free_name_is_a_name_that_is_not_taken_and_close_to_the_lowest(name: str, numbers: set[int]) -> None:
+    taken = {numbered(name, number) for number in numbers}
+    asked: list[str] = []
+    free = free_name(name, lambda told: asked.append(told) or told in taken)
+    assert free not in taken
+    assert is_name(free)
+    assert len(asked) <= 14, "not one question for each that is taken"
+    if numbers == set(range(2, len(numbers) + 2)):
+        assert free == numbered(name, len(numbers) + 2)

@@ -13,7 +13,8 @@ STATEMENTS = [
     "ALTER TABLE entry ADD COLUMN purged_at BIGINT",
     "CREATE INDEX entry_trash ON entry (account_id, trashed_at, entry_id) WHERE trashed_at IS NOT NULL",
     "CREATE INDEX entry_trash_age ON entry (trashed_at) WHERE trashed_at IS NOT NULL",
-    "CREATE INDEX entry_trashed_from ON entry (trashed_from_id) WHERE trashed_from_id IS NOT NULL",
+    """CREATE INDEX entry_trashed_from ON entry (trashed_from_id, kind, name_key, entry_id)
+        WHERE trashed_from_id IS NOT NULL""",
     "CREATE INDEX entry_purged ON entry (purged_at, entry_id) WHERE purged_at IS NOT NULL",
     "DROP INDEX entry_account",
     "CREATE INDEX entry_account ON entry (account_id, entry_id)",
