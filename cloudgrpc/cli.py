@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MODULES = {
     "gateway": "cloudgrpc.servers.gateway",
     "node": "cloudgrpc.servers.node",
-    "shell": "cloudgrpc.clients.shell",
+    "shell": "cloudgrpc.shell.shell",
     "demo-cluster": "cloudgrpc.servers.demo_cluster",
 }
 DESCRIPTION = """A self-hosted cloud drive on its own self-healing storage nodes.

@@ -103,6 +103,7 @@ class FakeUploads(stubs.UploadServiceServicer):
         self.dropped: list[str] = []
         self.lost_connections = 0  # how many streams more break off, each after `chunks_a_try` chunks
         self.chunks_a_try = 1
+        self.lost_begins = 0  # answers of BeginUpload that do not arrive
         self.lost_answers = 0  # of FinishUpload
         self.is_away = False  # no call gets through
         self.refusal: CloudError | None = None  # of chunks
@@ -111,9 +112,13 @@ class FakeUploads(stubs.UploadServiceServicer):
     def BeginUpload(  # noqa: N802 - gRPC's name
         self, request: pb.BeginUploadRequest, context: grpc.ServicerContext
     ) -> pb.BeginUploadResponse:
-        upload_id = f"{len(self.wishes):032x}"
+        known = [key for key, wish in self.wishes.items() if wish.metadata.request_id == request.metadata.request_id]
+        upload_id = known[0] if known else f"{len(self.wishes):032x}"
         self.wishes[upload_id] = request
-        self.chunks[upload_id] = {}
+        self.chunks.setdefault(upload_id, {})
+        if self.lost_begins:
+            self.lost_begins -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         return pb.BeginUploadResponse(success=True, upload=self.status(upload_id))
 
     def PutChunks(  # noqa: N802 - gRPC's name

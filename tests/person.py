@@ -15,8 +15,8 @@ import pexpect
 from pexpect.fdpexpect import fdspawn
 
 from cloudgrpc.clients.session import Gateway, SessionStore, SignIn
-from cloudgrpc.clients.shell import Shell
 from cloudgrpc.errors import Exit
+from cloudgrpc.shell.shell import Shell
 from program import PATIENCE_S
 
 if TYPE_CHECKING:

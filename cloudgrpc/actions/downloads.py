@@ -201,7 +201,7 @@ class Downloads:
             if not page:
                 raise Missing(what=chunks.name)
             for piece in page:
-                if False:  # purged meanwhile, and its rows are going
+                if piece.position != position:  # purged meanwhile, and its rows are going
                     raise Missing(what=chunks.name)
                 yield piece
                 position += 1

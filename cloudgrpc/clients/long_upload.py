@@ -74,33 +74,33 @@ class LongUpload:
         self._request = request
         self._meter = meter
         self._status = standing or pb.UploadStatus()
+        self._is_begun = standing is not None
         self._is_to_ask = standing is not None  # whether what is known of it may be out of date
         self._kept_bytes = self._status.stored_bytes
         self._told = 0  # bytes, to the meter
 
     def run(self) -> Uploaded:
         """Raises: LocalFile, FileChanged, UploadDiffers, UploadEnded, and whatever the gateway refuses."""
-        persistently = self._sender.calls.persistently
+        if not self._is_begun:
+            self._status = self._begun()
+        faults = (*AWAY_OR_SLOW, UploadUnfinished, UploadBusy)
         try:
-            if not self._status.upload_id:
-                self._status = persistently(self._begin, AWAY)
-            return persistently(
-                self._go_on, (*AWAY_OR_SLOW, UploadUnfinished, UploadBusy), lambda: self._status.stored_bytes
-            )
+            return self._sender.calls.persistently(self._go_on, faults, lambda: self._status.stored_bytes)
         except HOPELESS:
             self._drop()
             raise
 
     def kept(self) -> Kept | None:
         """What the gateway keeps of it. None: nothing; then it is dropped, so that no room stays reserved for it."""
-        if not self._status.upload_id:
+        if not self._is_begun:
             return None
         try:
-            self._status = self._ask(ASK_TIMEOUT_S)
+            # Whoever left before the answer to BeginUpload finds the upload by its request_id.
+            self._status = self._ask(ASK_TIMEOUT_S) if self._status.upload_id else self._begin(ASK_TIMEOUT_S)
         except (UploadEnded, Missing):
             return None
         except CloudError:
-            return Kept(self._source.path, self._source.size, None, self._status.ends_at)
+            return Kept(self._source.path, self._source.size, None, self._status.ends_at) if self._is_to_ask else None
         stored = self._status.stored_bytes
         if not stored:
             self._drop()
@@ -114,8 +114,18 @@ class LongUpload:
         with suppress(CloudError):
             self._session.call(self._uploads.CancelUpload, request, ASK_TIMEOUT_S)
 
-    def _begin(self) -> pb.UploadStatus:
-        return self._session.call(self._uploads.BeginUpload, self._request).upload
+    def _begun(self) -> pb.UploadStatus:
+        self._is_begun = True  # perhaps, until the answer is here
+        try:
+            return self._sender.calls.persistently(self._begin, AWAY)
+        except AWAY_OR_SLOW:
+            raise
+        except CloudError:
+            self._is_begun = False
+            raise
+
+    def _begin(self, timeout_s: float = CALL_TIMEOUT_S) -> pb.UploadStatus:
+        return self._session.call(self._uploads.BeginUpload, self._request, timeout_s).upload
 
     def _ask(self, timeout_s: float = CALL_TIMEOUT_S) -> pb.UploadStatus:
         request = pb.GetUploadRequest(session_token=self._session.token, upload_id=self._status.upload_id)

@@ -110,17 +110,21 @@ class Wire:
     def __init__(self, port: int) -> None:
         self._gateway = (HOST, port)
         self._listener = socket.create_server((HOST, 0))
+        self.address = f"{HOST}:{self._listener.getsockname()[1]}"
         self._ends: list[socket.socket] = []
+        self._is_cut = False
         self.swallows_replies = False
         threading.Thread(target=self._accept, daemon=True).start()
 
-    @property
-    def address(self) -> str:
-        return f"{HOST}:{self._listener.getsockname()[1]}"
-
     def cut(self) -> None:
         """Break every connection, as a router that goes down does; nobody gets through any more."""
+        self._is_cut = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # who waits there would else be given one more
         self._listener.close()
+        self._break()
+
+    def _break(self) -> None:
         for end in self._ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -130,10 +134,13 @@ class Wire:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._ends.append(client)
                 gateway = socket.create_connection(self._gateway)
-                self._ends += [client, gateway]
+                self._ends.append(gateway)
                 threading.Thread(target=self._carry, args=(client, gateway, False), daemon=True).start()
                 threading.Thread(target=self._carry, args=(gateway, client, True), daemon=True).start()
+                if self._is_cut:
+                    self._break()
 
     def _carry(self, source: socket.socket, target: socket.socket, is_reply: bool) -> None:
         with suppress(OSError):

@@ -214,6 +214,17 @@ def test_an_upload_of_which_nothing_arrived_is_dropped_when_it_is_interrupted(
     assert uploads.dropped == ["0" * 32]
 
 
+def test_an_upload_whose_beginning_was_never_answered_is_dropped_when_it_is_interrupted(
+    uploads: FakeUploads, transfers: Transfers, film: Path
+) -> None:
+    uploads.lost_begins = 4
+    with pytest.raises(GatewayUnreachable):
+        transfers.upload_file(film)
+    assert len(uploads.wishes) == 1, "all tries are one upload"
+    assert transfers.kept_uploads() == []
+    assert uploads.dropped == ["0" * 32]
+
+
 # Downloads
 
 

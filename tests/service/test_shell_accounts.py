@@ -11,10 +11,10 @@ import pytest
 
 from cloudgrpc import __version__
 from cloudgrpc.clients.session import client_words
-from cloudgrpc.clients.shell_account import _check_target
-from cloudgrpc.clients.shell_sessions import _named
 from cloudgrpc.errors import Exit, LocalFile, Missing, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell.commands_account import _check_target
+from cloudgrpc.shell.commands_sessions import _named
 from cluster_harness import Cluster
 from person import Person, Terminal, other_than
 from program import HOST, free_port

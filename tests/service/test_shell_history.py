@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cloudgrpc.clients.completer import Completer
 from cloudgrpc.clients.session import Gateway
-from cloudgrpc.clients.shell import Shell
 from cloudgrpc.errors import Exit
+from cloudgrpc.shell.completer import Completer
+from cloudgrpc.shell.shell import Shell
 from cluster_harness import Cluster
 from person import Person
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.clients.session import Gateway, SessionStore
-from cloudgrpc.clients.shell import Shell
+from cloudgrpc.shell.shell import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cloudgrpc.clients.shell_parser import Command
+    from cloudgrpc.shell.parser import Command
 
 SCREEN = 80  # columns
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from cloudgrpc.clients.completer import SHOWN, TOO_MANY, Completer
-from cloudgrpc.clients.completion import COMMAND, LOCAL, LOCAL_FOLDER, LOCAL_TO_REMOTE, REMOTE, SIDE, suggest
-from cloudgrpc.clients.shell_actions import Actions, run_action
-from cloudgrpc.clients.shell_parser import Command, Parser
 from cloudgrpc.errors import SessionEnded
+from cloudgrpc.shell.actions import Actions, run_action
+from cloudgrpc.shell.completer import SHOWN, TOO_MANY, Completer
+from cloudgrpc.shell.completion import COMMAND, LOCAL, LOCAL_FOLDER, LOCAL_TO_REMOTE, REMOTE, SIDE, suggest
+from cloudgrpc.shell.parser import Command, Parser
 
 if TYPE_CHECKING:
     import argparse

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cloudgrpc.clients.dates import end
 from cloudgrpc.errors import UsageWrong
+from cloudgrpc.shell.dates import end
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

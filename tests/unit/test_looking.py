@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudgrpc.clients import quota
-from cloudgrpc.clients.amounts import size
-from cloudgrpc.clients.branches import with_last
 from cloudgrpc.clients.places import Place
-from cloudgrpc.clients.printing import checked
 from cloudgrpc.clients.search import path_from
 from cloudgrpc.clients.shared_with_me import by_owner
-from cloudgrpc.clients.shell_find import split_words, wanted
-from cloudgrpc.clients.stream_table import StreamTable
-from cloudgrpc.clients.usage import Sums
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell import quota
+from cloudgrpc.shell.amounts import size
+from cloudgrpc.shell.branches import with_last
+from cloudgrpc.shell.commands_find import split_words, wanted
+from cloudgrpc.shell.printing import checked
+from cloudgrpc.shell.stream_table import StreamTable
+from cloudgrpc.shell.usage import Sums
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloudgrpc.clients.typed import Typed, continued, typed
+from cloudgrpc.shell.typed import Typed, continued, typed
 
 words = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from(" '\"\\#*|>;"))
 

@@ -6,11 +6,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.attempts import Attempts
 from cloudgrpc.clients.transfer import unfinished_uploads
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import Missing, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell.attempts import Attempts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

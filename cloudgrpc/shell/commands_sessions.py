@@ -7,17 +7,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.shell_actions import Actions, run_action
-from cloudgrpc.clients.shell_parser import Command, Parser
 from cloudgrpc.errors import NotSignedIn, SessionUnknown, SignInLeft, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell.actions import Actions, run_action
+from cloudgrpc.shell.parser import Command, Parser
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from cloudgrpc.clients.session import Gateway, SessionStore
-    from cloudgrpc.clients.sign_in import Entrance, Person
+    from cloudgrpc.shell.sign_in import Entrance, Person
 
 SHOWN_ID = 8  # enough to tell a person's sessions apart
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.entries import facts
 from cloudgrpc.core.units import size_words
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell.entries import facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

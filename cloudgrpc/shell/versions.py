@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients import at_terminal, render
-from cloudgrpc.clients.attempts import Attempts
+from cloudgrpc.clients import render
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell import at_terminal
+from cloudgrpc.shell.attempts import Attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

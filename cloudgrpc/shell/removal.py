@@ -6,14 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients import at_terminal, render
+from cloudgrpc.clients import render
 from cloudgrpc.clients.address import ID
-from cloudgrpc.clients.attempts import Attempts
-from cloudgrpc.clients.changes import changeable, check_if_version, words_of
 from cloudgrpc.clients.places import Place
 from cloudgrpc.clients.session import TREE_TIMEOUT_S
 from cloudgrpc.errors import CloudError
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell import at_terminal
+from cloudgrpc.shell.attempts import Attempts
+from cloudgrpc.shell.changes import changeable, check_if_version, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

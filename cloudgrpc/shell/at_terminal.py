@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.sign_in import AtStdin
+from cloudgrpc.shell.sign_in import AtStdin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cloudgrpc.clients.shell_parser import Command
+    from cloudgrpc.shell.parser import Command
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cloudgrpc.clients.completion import REMOTE, REMOTE_FOLDER, TRASH
-from cloudgrpc.clients.restoring import Restoring, Wish
-from cloudgrpc.clients.shell_actions import Actions, run_action
-from cloudgrpc.clients.shell_change import add_if_version, add_yes
-from cloudgrpc.clients.shell_parser import Command, Parser, version_number
-from cloudgrpc.clients.trash import Trash
-from cloudgrpc.clients.versions import Versions
+from cloudgrpc.shell.actions import Actions, run_action
+from cloudgrpc.shell.commands_change import add_if_version, add_yes
+from cloudgrpc.shell.completion import REMOTE, REMOTE_FOLDER, TRASH
+from cloudgrpc.shell.parser import Command, Parser, version_number
+from cloudgrpc.shell.restoring import Restoring, Wish
+from cloudgrpc.shell.trash import Trash
+from cloudgrpc.shell.versions import Versions
 
 if TYPE_CHECKING:
     import argparse

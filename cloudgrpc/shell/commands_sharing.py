@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients import dates
-from cloudgrpc.clients.completion import REMOTE
-from cloudgrpc.clients.sharing import Sharing
-from cloudgrpc.clients.shell_actions import Actions, run_action
-from cloudgrpc.clients.shell_parser import Command, Parser
+from cloudgrpc.shell import dates
+from cloudgrpc.shell.actions import Actions, run_action
+from cloudgrpc.shell.completion import REMOTE
+from cloudgrpc.shell.parser import Command, Parser
+from cloudgrpc.shell.sharing import Sharing
 
 if TYPE_CHECKING:
     import argparse

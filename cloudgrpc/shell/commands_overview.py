@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.shell_parser import Command, Parser, whole_number
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell.parser import Command, Parser, whole_number
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +55,7 @@ class OverviewCommands:
         ]
 
     def _storage(self, args: argparse.Namespace) -> None:
-        from cloudgrpc.clients import quota
+        from cloudgrpc.shell import quota
 
         session = self._session()
         token, storage = session.token, session.gateway.storage
@@ -90,7 +90,7 @@ def _pages(session: Session, wanted: int) -> Iterator[list[pb.HistoryEntry]]:
 
 
 def _show(session: Session, pages: Iterator[list[pb.HistoryEntry]]) -> None:
-    from cloudgrpc.clients.stream_table import StreamTable
+    from cloudgrpc.shell.stream_table import StreamTable
 
     me = session.call(session.gateway.auth.WhoAmI, pb.WhoAmIRequest(session_token=session.token)).email
     table = StreamTable(["When", "What"])

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.address import SHARED
-from cloudgrpc.clients.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.clients.local_files import has_content
 from cloudgrpc.clients.local_tree import left_out_words, plan
-from cloudgrpc.clients.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 from cloudgrpc.clients.progress import metered
 from cloudgrpc.clients.transfer import LONG_BYTES, Transfers, standing_upload
 from cloudgrpc.clients.tree import TreeUpload, standing_file
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import Missing, UsageWrong
+from cloudgrpc.shell.broken_off import going_on_words, line_of, resumable
+from cloudgrpc.shell.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients import at_terminal, render
-from cloudgrpc.clients.attempts import Attempts
-from cloudgrpc.clients.removal import agreed_to_delete
+from cloudgrpc.clients import render
 from cloudgrpc.clients.session import TREE_TIMEOUT_S
-from cloudgrpc.clients.stream_table import StreamTable
 from cloudgrpc.core.paths import name_key
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import NotInTrash, SeveralInTrash
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell import at_terminal
+from cloudgrpc.shell.attempts import Attempts
+from cloudgrpc.shell.removal import agreed_to_delete
+from cloudgrpc.shell.stream_table import StreamTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

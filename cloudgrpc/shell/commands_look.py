@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.address import address_of
-from cloudgrpc.clients.attempts import Attempts
-from cloudgrpc.clients.completion import REMOTE, REMOTE_FOLDER
-from cloudgrpc.clients.shell_parser import Command, Parser, whole_number
 from cloudgrpc.errors import UsageWrong
+from cloudgrpc.shell.attempts import Attempts
+from cloudgrpc.shell.completion import REMOTE, REMOTE_FOLDER
+from cloudgrpc.shell.parser import Command, Parser, whole_number
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
-    from cloudgrpc.clients.branches import Branch, Tree
     from cloudgrpc.clients.places import Place, Places
     from cloudgrpc.clients.session import Session
+    from cloudgrpc.shell.branches import Branch, Tree
 
 BACK = "-"
 AS_JSON = "print as JSON, for programs"
@@ -145,7 +145,7 @@ class LookCommands:
         print(render.shown(self._places().working.path))
 
     def _ls(self, args: argparse.Namespace) -> None:
-        from cloudgrpc.clients.listing import Listing, Wish
+        from cloudgrpc.shell.listing import Listing, Wish
 
         listing = Listing(self._places(), Wish(args.long, args.recursive, args.deleted))
         words = args.paths or ["."]
@@ -155,7 +155,7 @@ class LookCommands:
             listing.show(words)
 
     def _tree(self, args: argparse.Namespace) -> None:
-        from cloudgrpc.clients.branches import Tree
+        from cloudgrpc.shell.branches import Tree
 
         places = self._places()
         top = places.find(args.path)
@@ -168,7 +168,7 @@ class LookCommands:
             _draw(tree, top)
 
     def _stat(self, args: argparse.Namespace) -> None:
-        from cloudgrpc.clients.details import Details
+        from cloudgrpc.shell.details import Details
 
         places = self._places()
         details = Details(self._session(), places)
@@ -183,7 +183,7 @@ class LookCommands:
         attempts.finish("found")
 
     def _cat(self, args: argparse.Namespace) -> None:
-        from cloudgrpc.clients.printing import print_file
+        from cloudgrpc.shell.printing import print_file
 
         attempts = Attempts()
         for place in attempts.named(self._places(), args.paths):
@@ -206,6 +206,6 @@ def _draw(tree: Tree, top: Place) -> None:
 
 def _tree_facts(branches: Iterator[Branch]) -> Iterator[dict[str, object]]:
     """Those of `entries.facts`, and "depth": 1 for what lies directly in the folder."""
-    from cloudgrpc.clients.entries import facts
+    from cloudgrpc.shell.entries import facts
 
     return ({**facts(branch.place), "depth": branch.depth} for branch in branches)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients.shell_parser import Parser
+from cloudgrpc.shell.parser import Parser
 
 if TYPE_CHECKING:
     import argparse

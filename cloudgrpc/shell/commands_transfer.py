@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients.completion import LOCAL, LOCAL_TO_REMOTE, REMOTE, REMOTE_TO_LOCAL, SIDE
 from cloudgrpc.clients.ranges import read_range
-from cloudgrpc.clients.shell_actions import Actions, run_action
-from cloudgrpc.clients.shell_change import add_if_version
-from cloudgrpc.clients.shell_parser import Command, Parser, version_number
+from cloudgrpc.shell.actions import Actions, run_action
+from cloudgrpc.shell.commands_change import add_if_version
+from cloudgrpc.shell.completion import LOCAL, LOCAL_TO_REMOTE, REMOTE, REMOTE_TO_LOCAL, SIDE
+from cloudgrpc.shell.parser import Command, Parser, version_number
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.clients.places import Places
     from cloudgrpc.clients.session import Session
-    from cloudgrpc.clients.unfinished import Unfinished
+    from cloudgrpc.shell.unfinished import Unfinished
 
 
 def _upload_parser() -> Parser:
@@ -154,19 +154,19 @@ class TransferCommands:
     # What moves bytes and hashes them is loaded by the first command that needs it, not by `help`.
 
     def _upload(self, args: argparse.Namespace) -> None:
-        from cloudgrpc.clients.uploading import Uploading, Wish
+        from cloudgrpc.shell.uploading import Uploading, Wish
 
         wish = Wish(args.recursive, args.resume, args.if_version)
         Uploading(self._session(), self._places(), wish).upload(args.paths, args.to)
 
     def _download(self, args: argparse.Namespace) -> None:
-        from cloudgrpc.clients.downloading import Downloading, Wish
+        from cloudgrpc.shell.downloading import Downloading, Wish
 
         wish = Wish(args.recursive, args.version, args.range)
         Downloading(self._session(), self._places(), wish).download(args.words, args.output)
 
     def _sync(self, args: argparse.Namespace) -> None:
-        from cloudgrpc.clients.syncing import Syncing, Wish
+        from cloudgrpc.shell.syncing import Syncing, Wish
 
         wish = Wish(args.delete, args.dry_run, args.checksum, args.yes, args.json)
         Syncing(self._session(), self._places(), wish).sync(args.source, args.target)
@@ -178,6 +178,6 @@ class TransferCommands:
         self._unfinished().drop(args.ids, args.all)
 
     def _unfinished(self) -> Unfinished:
-        from cloudgrpc.clients.unfinished import Unfinished
+        from cloudgrpc.shell.unfinished import Unfinished
 
         return Unfinished(self._session())

@@ -12,14 +12,14 @@ from cmd2.exceptions import Cmd2ShlexError, EmptyStatement
 from cmd2.parsing import StatementParser
 
 from cloudgrpc import __version__
-from cloudgrpc.clients.completer import Completer
+from cloudgrpc.shell.completer import Completer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cloudgrpc.clients.past_lines import PastLines
-    from cloudgrpc.clients.shell import Shell
-    from cloudgrpc.clients.shell_parser import Command
+    from cloudgrpc.shell.parser import Command
+    from cloudgrpc.shell.past_lines import PastLines
+    from cloudgrpc.shell.shell import Shell
 
 log = logging.getLogger(__name__)
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.session import write_private
-from cloudgrpc.clients.shell_actions import Actions, run_action
-from cloudgrpc.clients.shell_parser import Command, Parser
 from cloudgrpc.errors import AccountClosed, LocalFile, NameTaken
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell.actions import Actions, run_action
+from cloudgrpc.shell.parser import Command, Parser
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
     from cloudgrpc.clients.session import Session
-    from cloudgrpc.clients.sign_in import Entrance, Person
+    from cloudgrpc.shell.sign_in import Entrance, Person
 
 CLOSING = (
     "This closes the account of {email}:",

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.attempts import Attempts
-from cloudgrpc.clients.entries import (
+from cloudgrpc.errors import Missing
+from cloudgrpc.shell.attempts import Attempts
+from cloudgrpc.shell.entries import (
     facts,
     id_cell,
     modified_cell,
@@ -18,8 +19,7 @@ from cloudgrpc.clients.entries import (
     size_cell,
     version_cell,
 )
-from cloudgrpc.clients.stream_table import GAP, StreamTable, cells, terminal_width
-from cloudgrpc.errors import Missing
+from cloudgrpc.shell.stream_table import GAP, StreamTable, cells, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -13,12 +13,12 @@ import sys
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.command_table import CommandTable, Part
-from cloudgrpc.clients.completion import COMMAND
 from cloudgrpc.clients.session import Gateway, Session, SessionStore, config_folder
-from cloudgrpc.clients.shell_parser import Command, Parser
-from cloudgrpc.clients.sign_in import AtStdin, Entrance
 from cloudgrpc.errors import CloudError, CommandUnknown, Exit, SessionEnded, Unexpected, UsageWrong
+from cloudgrpc.shell.command_table import CommandTable, Part
+from cloudgrpc.shell.completion import COMMAND
+from cloudgrpc.shell.parser import Command, Parser
+from cloudgrpc.shell.sign_in import AtStdin, Entrance
 
 if TYPE_CHECKING:
     import argparse
@@ -45,8 +45,8 @@ def run(config: Config, args: argparse.Namespace) -> int:
         if not sys.stdin.isatty():
             return shell.run_script(sys.stdin)
         # The prompt alone needs cmd2, which costs 0.2 s.
-        from cloudgrpc.clients.past_lines import PastLines
-        from cloudgrpc.clients.prompt import Prompt
+        from cloudgrpc.shell.past_lines import PastLines
+        from cloudgrpc.shell.prompt import Prompt
 
         shell.is_prompting = True
         Prompt(shell, PastLines(config_folder())).cmdloop()
@@ -195,47 +195,47 @@ class Shell:
         ]
 
     def _session_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_sessions import SessionCommands
+        from cloudgrpc.shell.commands_sessions import SessionCommands
 
         return SessionCommands(self.gateway, self._store, self._entrance, self._person).commands()
 
     def _account_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_account import AccountCommands
+        from cloudgrpc.shell.commands_account import AccountCommands
 
         return AccountCommands(self._session, self._entrance, self._person).commands()
 
     def _look_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_look import LookCommands
+        from cloudgrpc.shell.commands_look import LookCommands
 
         return LookCommands(self._session, self.places).commands()
 
     def _find_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_find import FindCommands
+        from cloudgrpc.shell.commands_find import FindCommands
 
         return FindCommands(self._session, self.places).commands()
 
     def _overview_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_overview import OverviewCommands
+        from cloudgrpc.shell.commands_overview import OverviewCommands
 
         return OverviewCommands(self._session).commands()
 
     def _transfer_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_transfer import TransferCommands
+        from cloudgrpc.shell.commands_transfer import TransferCommands
 
         return TransferCommands(self._session, self.places).commands()
 
     def _change_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_change import ChangeCommands
+        from cloudgrpc.shell.commands_change import ChangeCommands
 
         return ChangeCommands(self._session, self.places).commands()
 
     def _history_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_history import HistoryCommands
+        from cloudgrpc.shell.commands_history import HistoryCommands
 
         return HistoryCommands(self._session, self.places).commands()
 
     def _sharing_commands(self) -> list[Command]:
-        from cloudgrpc.clients.shell_sharing import SharingCommands
+        from cloudgrpc.shell.commands_sharing import SharingCommands
 
         return SharingCommands(self._session, self.places).commands()
 

@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.address import SHARED
-from cloudgrpc.clients.completion import Completes, mark_of
-from cloudgrpc.clients.expected import expected
-from cloudgrpc.clients.typed import continued, typed
 from cloudgrpc.core.paths import name_key
 from cloudgrpc.errors import CloudError
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell.completion import Completes, mark_of
+from cloudgrpc.shell.expected import expected
+from cloudgrpc.shell.typed import continued, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from cloudgrpc.clients.places import Place, Places
-    from cloudgrpc.clients.shell_parser import Command
+    from cloudgrpc.shell.parser import Command
 
 DRIVE = "drive:"  # what a word of sync begins with that is a place in the drive
 SHOWN = 500  # more could not be read in a menu

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients.changes import Changes
-from cloudgrpc.clients.completion import REMOTE
-from cloudgrpc.clients.removal import Manner, Removal
-from cloudgrpc.clients.shell_parser import Command, Parser, version_number
+from cloudgrpc.shell.changes import Changes
+from cloudgrpc.shell.completion import REMOTE
+from cloudgrpc.shell.parser import Command, Parser, version_number
+from cloudgrpc.shell.removal import Manner, Removal
 
 if TYPE_CHECKING:
     import argparse

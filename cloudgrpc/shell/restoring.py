@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients import at_terminal, render
-from cloudgrpc.clients.attempts import Attempts
+from cloudgrpc.clients import render
 from cloudgrpc.clients.session import TREE_TIMEOUT_S
-from cloudgrpc.clients.trash import Trash, words_of
 from cloudgrpc.errors import NameTaken, PlaceGone, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell import at_terminal
+from cloudgrpc.shell.attempts import Attempts
+from cloudgrpc.shell.trash import Trash, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients import at_terminal, render
+from cloudgrpc.clients import render
 from cloudgrpc.clients.address import ID, SHARED
-from cloudgrpc.clients.changes import words_of
 from cloudgrpc.clients.shared_with_me import shared_with_me
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import InvalidField, Missing, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell import at_terminal
+from cloudgrpc.shell.changes import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

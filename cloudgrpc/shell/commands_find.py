@@ -7,22 +7,23 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cloudgrpc.clients import dates, render
+from cloudgrpc.clients import render
 from cloudgrpc.clients.address import ID, SHARED
-from cloudgrpc.clients.amounts import size
-from cloudgrpc.clients.attempts import Attempts
-from cloudgrpc.clients.completion import REMOTE, REMOTE_FOLDER, suggest
-from cloudgrpc.clients.shell_parser import Command, Parser, whole_number
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell import dates
+from cloudgrpc.shell.amounts import size
+from cloudgrpc.shell.attempts import Attempts
+from cloudgrpc.shell.completion import REMOTE, REMOTE_FOLDER, suggest
+from cloudgrpc.shell.parser import Command, Parser, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from cloudgrpc.clients.places import Place, Places
     from cloudgrpc.clients.session import Session
-    from cloudgrpc.clients.usage import Sums
+    from cloudgrpc.shell.usage import Sums
 
 KINDS = {"file": "file", "f": "file", "folder": "folder", "d": "folder"}
 TYPES = {
@@ -134,7 +135,7 @@ class FindCommands:
 
     def _sums(self, place: Place, depth: int) -> Sums:
         from cloudgrpc.clients.search import search
-        from cloudgrpc.clients.usage import Sums
+        from cloudgrpc.shell.usage import Sums
 
         sums = Sums(place.path, depth)
         if place.file:
@@ -178,14 +179,14 @@ def _is_folder_word(word: str) -> bool:
 
 
 def _found_facts(pages: Iterator[list[Place]]) -> Iterator[dict[str, object]]:
-    from cloudgrpc.clients.entries import facts
+    from cloudgrpc.shell.entries import facts
 
     return (facts(place) for page in pages for place in page)
 
 
 def _print_table(pages: Iterator[list[Place]], places: Places) -> None:
-    from cloudgrpc.clients.entries import modified_cell, name_cell, name_style, size_cell
-    from cloudgrpc.clients.stream_table import StreamTable
+    from cloudgrpc.shell.entries import modified_cell, name_cell, name_style, size_cell
+    from cloudgrpc.shell.stream_table import StreamTable
 
     table, count = StreamTable(["Size", "Modified", "Path"], right=["Size"]), 0
     for page in pages:

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.clients.local_files import destination, local_fault
-from cloudgrpc.clients.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 from cloudgrpc.clients.parts import aside
 from cloudgrpc.clients.progress import metered
 from cloudgrpc.clients.receiving import Extent
 from cloudgrpc.clients.remote_tree import TreeDownload, tree_into
 from cloudgrpc.clients.transfer import Transfers
 from cloudgrpc.errors import UsageWrong
+from cloudgrpc.shell.broken_off import going_on_words, line_of, resumable
+from cloudgrpc.shell.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.address import SHARED
-from cloudgrpc.clients.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.clients.local_tree import left_out_words
-from cloudgrpc.clients.outcomes import many_words, raise_failures
 from cloudgrpc.clients.progress import metered
 from cloudgrpc.clients.sync import Down, Up, compared, delete, doubts
 from cloudgrpc.clients.sync_sides import DriveSide, LocalSide
@@ -21,6 +19,8 @@ from cloudgrpc.clients.transfer import Transfers
 from cloudgrpc.core.sync import Act, Kind
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import LocalFile, UsageWrong
+from cloudgrpc.shell.broken_off import going_on_words, line_of, resumable
+from cloudgrpc.shell.outcomes import many_words, raise_failures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

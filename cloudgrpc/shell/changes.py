@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.address import ID
-from cloudgrpc.clients.attempts import Attempts
 from cloudgrpc.clients.session import TREE_TIMEOUT_S
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import Missing, NameTaken, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.shell.attempts import Attempts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,0 +1,1 @@
+"""The shell: its commands, its prompt, and what they print."""
