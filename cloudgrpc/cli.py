@@ -31,7 +31,8 @@ then, in another terminal:    cloudgrpc shell
 """
 EXIT_CODES = """exit codes:
   0 done   1 failed   2 wrong usage or settings   10 unavailable   11 not signed in   12 not found   13 exists already
-  14 bad input   15 not possible now   16 conflict   17 too slow   18 data loss   20 over a limit   130 interrupted
+  14 bad input   15 not possible now   16 conflict   17 too slow   18 data loss   19 not allowed   20 over a limit
+  130 interrupted
 """
 
 
