@@ -30,6 +30,8 @@ LAUNCHER = Path(__file__).with_name("crash_launcher.py")
 NEW = random.Random(1).randbytes((8 << 20) + 1)  # three chunks
 OLD = random.Random(2).randbytes((4 << 20) + 1)
 QUICK = {"drive_upload_lease_s": 2, "upkeep_grace_s": 2.5, "upkeep_inventory_s": 0.3}
+# No node dies here; but one pauses up to 2.4 s before it tries again to reach a gateway that was long in coming back.
+QUICK["cluster_offline_after_s"] = 15
 
 COMMITTED = "after commit 1"  # and not yet answered
 MOMENTS = ["before begin 1", "after begin 1", "before put 1", "after put_one 1", "after put 1", "after receive 1"]
