@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from cloudgrpc.pb import cloud_storage_pb2 as pb
     from postgres import Postgres
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for all crashes, which take two minutes in a soak
+
 LAUNCHER = Path(__file__).with_name("crash_launcher.py")
 NEW = random.Random(1).randbytes((8 << 20) + 1)  # three chunks
 OLD = random.Random(2).randbytes((4 << 20) + 1)
