@@ -13,6 +13,7 @@ from cloudgrpc.core.otp import Verdict
 from cloudgrpc.errors import AccountUnknown, AlreadyEnrolled, PoolPromised, ProofMissing, SessionEnded
 from cloudgrpc.meta import accounts, files, sessions
 from cloudgrpc.meta.accounts import Promise
+from cloudgrpc.meta.files import Room
 from cloudgrpc.meta.models import Account, OtpChallenge, Proof, Session, new_id
 from contract.meta_fixture import GB, HOUR, Meta, session, visitor
 
@@ -105,8 +106,9 @@ def test_a_proof_by_its_token_enrolls_once(database: Meta) -> None:
 
 def test_a_new_account_has_its_bytes_an_empty_root_folder_and_a_session(database: Meta) -> None:
     caller = enroll(database, database.prove(EMAIL))
+    assert database.read(files.room, caller.account_id) == Room(allocated_bytes=GB, used_bytes=0)
     usage = database.read(files.usage, caller)
-    assert (usage.allocated_bytes, usage.used_bytes, usage.total_files, usage.total_folders) == (GB, 0, 0, 0)
+    assert (usage.total_files, usage.total_folders) == (0, 0)
     assert database.run(files.find_folder_id, caller, "") == caller.root_id
     assert database.run(Session.select().count) == 1
     assert database.events("account.enrolled") == 1
