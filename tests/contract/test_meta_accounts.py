@@ -11,7 +11,7 @@ import pytest
 from cloudgrpc.core import otp
 from cloudgrpc.core.otp import Verdict
 from cloudgrpc.errors import AccountUnknown, AlreadyEnrolled, PoolPromised, ProofMissing, SessionEnded
-from cloudgrpc.meta import accounts, files, sessions
+from cloudgrpc.meta import accounts, files, sessions, tree
 from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.meta.files import Room
 from cloudgrpc.meta.models import Account, OtpChallenge, Proof, Session, new_id
@@ -109,7 +109,7 @@ def test_a_new_account_has_its_bytes_an_empty_root_folder_and_a_session(database
     assert database.read(files.room, caller.account_id) == Room(allocated_bytes=GB, used_bytes=0)
     usage = database.read(files.usage, caller)
     assert (usage.total_files, usage.total_folders) == (0, 0)
-    assert database.run(files.find_folder_id, caller, "") == caller.root_id
+    assert database.run(tree.reach_folder, caller, "").entry_id == caller.root_id
     assert database.run(Session.select().count) == 1
     assert database.events("account.enrolled") == 1
 
