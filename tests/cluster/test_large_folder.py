@@ -164,6 +164,8 @@ def fill(cluster: Cluster, user: User, folder: str, count: int) -> None:
                 execute_values(cursor, f"{into} %s", rows[table], page_size=1000)
             else:
                 cursor.executemany(f"{into} ({', '.join('?' * len(columns.split()))})", rows[table])
+        if cluster.database:
+            cursor.execute("ANALYZE")  # as PostgreSQL does by itself after a while
         cursor.execute(f"UPDATE account SET used_bytes = {count * FILE_BYTES} WHERE account_id = '{user.user_id}'")
 
 

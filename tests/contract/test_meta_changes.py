@@ -133,6 +133,14 @@ def test_what_lies_too_deep_by_a_lower_limit_can_still_be_brought_up(database: M
     assert move(database, alice, inner, "", limits=Limits(0, 10)) == "/file"
 
 
+def test_a_path_that_gets_shorter_can_still_get_too_deep(database: Meta, alice: Caller) -> None:
+    top, target = database.mkdir(alice, "x" * 50), database.mkdir(alice, "u", database.mkdir(alice, "t"))
+    database.put(alice, "file", 1, parent_id=top)
+    with pytest.raises(TooDeep):
+        move(database, alice, top, target, "x", limits=Limits(2, 100))
+    assert move(database, alice, top, target, "x", limits=Limits(3, 100)) == "/t/u/x"
+
+
 def test_of_two_moves_that_would_make_a_cycle_one_wins(database: Meta, alice: Caller) -> None:
     for number in range(ROUNDS):
         one, two = database.mkdir(alice, f"one{number}"), database.mkdir(alice, f"two{number}")

@@ -87,7 +87,7 @@ TREE_BEFORE_0003 = """
         ('kept', 'me', 'root', 'folder', 'kept', 'kept', NULL, 1, 1, NULL),
         ('was-in-kept', 'me', 'kept', 'file', 'a', 'a', 'v1', 1, 1, 50),
         ('is-in-kept', 'me', 'kept', 'file', 'a', 'a', 'v2', 1, 1, NULL),
-        ('outer', 'me', 'root', 'folder', 'outer', 'outer', NULL, 1, 1, 80),
+        ('outer', 'me', 'kept', 'folder', 'outer', 'outer', NULL, 1, 1, 80),
         ('inner', 'me', 'outer', 'folder', 'inner', 'inner', NULL, 1, 1, 80),
         ('deep', 'me', 'inner', 'file', 'deep', 'deep', 'v3', 1, 1, 80),
         ('earlier', 'me', 'inner', 'file', 'deep', 'deep', 'v4', 1, 1, 60),
@@ -110,10 +110,10 @@ def test_trash_of_before_becomes_trees_that_can_be_restored(empty: Meta, tmp_pat
     assert empty.run(schema.migrate) == ["0003_drive"]
     trashed = "SELECT entry_id, parent_id, trashed_at, trashed_from_id, trashed_path FROM entry WHERE trashed_at > 0"
     assert sorted(empty.rows(trashed)) == [
-        ("before-all", None, 40, "earlier-folder", "/outer/inner/sub"),
-        ("earlier", None, 60, "inner", "/outer/inner"),
-        ("earlier-folder", None, 70, "inner", "/outer/inner"),
-        ("outer", None, 80, "root", "/"),
+        ("before-all", None, 40, "earlier-folder", "/kept/outer/inner/sub"),
+        ("earlier", None, 60, "inner", "/kept/outer/inner"),
+        ("earlier-folder", None, 70, "inner", "/kept/outer/inner"),
+        ("outer", None, 80, "kept", "/kept"),
         ("was-in-kept", None, 50, "kept", "/kept"),
     ]
     assert empty.rows("SELECT actor_id FROM upload") == [("me",)]
@@ -122,18 +122,18 @@ def test_trash_of_before_becomes_trees_that_can_be_restored(empty: Meta, tmp_pat
     assert empty.counted("me") == (60, 0)
     tops, _ = empty.read(trash.page, me, None, 10)
     assert [(one.entry_id, one.path) for one in tops] == [
-        ("outer", "/outer"),
-        ("earlier-folder", "/outer/inner/sub"),
-        ("earlier", "/outer/inner/deep"),
+        ("outer", "/kept/outer"),
+        ("earlier-folder", "/kept/outer/inner/sub"),
+        ("earlier", "/kept/outer/inner/deep"),
         ("was-in-kept", "/kept/a"),
-        ("before-all", "/outer/inner/sub/y"),
+        ("before-all", "/kept/outer/inner/sub/y"),
     ]
-    assert empty.run(trash.restore, me, "outer", Place(None), LIMITS) == "/outer"
-    assert empty.read(files.resolve, me, "", ["outer", "inner", "deep"]).reached.entry_id == "deep"
+    assert empty.run(trash.restore, me, "outer", Place(None), LIMITS) == "/kept/outer"
+    assert empty.read(files.resolve, me, "", ["kept", "outer", "inner", "deep"]).reached.entry_id == "deep"
     with pytest.raises(NameTaken):
         empty.run(trash.restore, me, "earlier", Place(None), LIMITS)
-    assert empty.run(trash.restore, me, "earlier-folder", Place(None), LIMITS) == "/outer/inner/sub"
-    assert empty.run(trash.restore, me, "before-all", Place(None), LIMITS) == "/outer/inner/sub/y"
+    assert empty.run(trash.restore, me, "earlier-folder", Place(None), LIMITS) == "/kept/outer/inner/sub"
+    assert empty.run(trash.restore, me, "before-all", Place(None), LIMITS) == "/kept/outer/inner/sub/y"
     assert empty.run(trash.restore, me, "was-in-kept", Place(None, make_room=True), LIMITS) == "/kept/a (2)"
 
 
