@@ -22,13 +22,17 @@ MODULES = {
     "gateway": "cloudgrpc.servers.gateway",
     "node": "cloudgrpc.servers.node",
     "shell": "cloudgrpc.shell.shell",
+    "pay": "cloudgrpc.shell.shell",  # its words are those of the shell's command of that name
+    "admin": "cloudgrpc.admin.role",
     "demo-cluster": "cloudgrpc.servers.demo_cluster",
 }
+SANDBOX = "cloudgrpc.servers.campay_sandbox"
 DESCRIPTION = """A self-hosted cloud drive on its own self-healing storage nodes.
 
 Try it all on this machine:   cloudgrpc demo-cluster
 then, in another terminal:    cloudgrpc shell
 """
+ADMIN_FLAGS = ("payments", "status", "user", "since", "until", "attention", "json")
 EXIT_CODES = """exit codes:
   0 done   1 failed   2 wrong usage or settings   10 unavailable   11 not signed in   12 not found   13 exists already
   14 bad input   15 not possible now   16 conflict   17 too slow   18 data loss   19 not allowed   20 over a limit
@@ -42,14 +46,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: Sequence[str]) -> int:
     """Run a role to its end; returns the exit code."""
-    args = build_parser().parse_args(argv)
+    args = parsed(argv)
     try:
         config = _load_config(args)
         _set_up_log(config.logging.level)
         if getattr(args, "self_test", False):
             # Handed in, since the cluster is a role that listens and its test a role that calls.
             args.self_test = importlib.import_module("cloudgrpc.clients.self_test").run
-        return importlib.import_module(MODULES[args.role]).run(config, args) or Exit.OK
+        return importlib.import_module(args.module).run(config, args) or Exit.OK
     except CloudError as error:
         return _tell(error)
     except KeyboardInterrupt:
@@ -61,6 +65,27 @@ def run(argv: Sequence[str]) -> int:
         # A fault of ours: the log has it whole, a person gets words.
         logging.getLogger(__name__).exception("%s failed unexpectedly", args.role)
         return _tell(Unexpected(fault=f"{type(error).__name__}: {error}"))
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """With `module`, which runs it. Ends the process for --help, and for words that make no sense."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    args.module = MODULES[args.role]
+    if args.role == "pay":
+        if args.words[:1] == ["sandbox"]:
+            args.module = SANDBOX
+            return _sandbox_parser().parse_args(args.words[1:], args)
+        # Without words it explains itself, as a person who tries `pay` wants.
+        args.words = ["pay", *args.words] if args.words else _help(parser, "pay")
+    if args.role == "admin" and not args.words and not any(vars(args)[name] for name in ADMIN_FLAGS):
+        _help(parser, "admin")
+    return args
+
+
+def _help(parser: argparse.ArgumentParser, role: str) -> NoReturn:
+    parser.parse_args([role, "--help"])
+    raise AssertionError("--help ends the process")
 
 
 def _tell(error: CloudError) -> int:
@@ -81,6 +106,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_gateway(roles, common)
     _add_node(roles, common)
     _add_shell(roles, common)
+    _add_pay(roles, common)
+    _add_admin(roles, common)
     _add_demo_cluster(roles, common)
     return parser
 
@@ -127,6 +154,81 @@ def _add_shell(roles: argparse._SubParsersAction[argparse.ArgumentParser], commo
     )
     shell.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to talk to (default: 127.0.0.1:50051)")
     shell.add_argument("words", metavar="COMMAND …", nargs=argparse.REMAINDER)
+
+
+def _add_pay(roles: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    pay = roles.add_parser(
+        "pay",
+        parents=[common],
+        help="buy room by mobile money",
+        description="""Buy room by mobile money, as the person who is signed in at the shell.
+
+  tiers     what can be bought, and what is yours
+  buy       buy a tier: asks for what is missing, waits for your phone
+  status    how a payment stands now
+  history   your payments
+  cancel    cancel a payment that is under way
+  sandbox   a stand-in for Campay on this machine, to try all this without money
+""",
+        epilog="""examples:
+  cloudgrpc pay tiers
+  cloudgrpc pay buy --tier basic --phone 237670000001
+  cloudgrpc pay --gateway drive.example.org:50051 history
+  cloudgrpc pay buy --help
+""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    pay.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to talk to (default: 127.0.0.1:50051)")
+    pay.add_argument("words", metavar="COMMAND …", nargs=argparse.REMAINDER)
+
+
+def _sandbox_parser() -> argparse.ArgumentParser:
+    sandbox = argparse.ArgumentParser(
+        prog="cloudgrpc pay sandbox",
+        parents=[_common_flags()],
+        description="A stand-in for Campay on this machine: it speaks Campay's HTTP, and no money moves.",
+        epilog="example: cloudgrpc pay sandbox --port 50053 --webhook http://127.0.0.1:50054/webhooks/campay",
+    )
+    sandbox.add_argument("--port", type=int, default=50053, metavar="P", help="where it listens (default: 50053)")
+    sandbox.add_argument("--webhook", metavar="URL", help="what it calls when a payment ends (default: [http] port)")
+    return sandbox
+
+
+def _add_admin(roles: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    admin = roles.add_parser(
+        "admin",
+        parents=[common],
+        help="what operators see and do",
+        description="""What operators see and do, with the admin key: ADMIN_KEY, [admin] key or key_file, else
+secrets/admin.key in the data folder, else it is asked for.
+
+  --payments                       everybody's payments, what they add up to, and what waits for an operator
+  payment reconcile ID             ask Campay now how a payment stands
+  payment reference ID REFERENCE   give a payment that has none the reference that Campay knows it by
+  payment refund ID --reason TEXT  mark a payment as paid back, and take the bought room back
+""",
+        epilog="""examples:
+  cloudgrpc admin --payments --status processing
+  cloudgrpc admin --payments --user alice@example.org --since 7d
+  cloudgrpc admin --payments -n 0 --json
+  cloudgrpc admin payment refund 3f9c2a17 --reason "bought twice"
+""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    admin.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to talk to (default: 127.0.0.1:50051)")
+    admin.add_argument("--payments", action="store_true", help="show payments; the following say which")
+    admin.add_argument("--status", metavar="S", help="pending, processing, completed, failed, cancelled or refunded")
+    admin.add_argument("--user", metavar="WHO", help="of this account, by e-mail or id")
+    admin.add_argument(
+        "--since", metavar="T", help="begun then or later: 2026-12-31, '2026-12-31 18:00', 12h, 7d or 4w"
+    )
+    admin.add_argument("--until", metavar="T", help="begun before; a day is meant to its end")
+    admin.add_argument("--attention", action="store_true", help="only those that wait for an operator, with why")
+    admin.add_argument("-n", "--lines", metavar="N", type=int, default=20, help="so many (default: 20; 0: all)")
+    admin.add_argument("--json", action="store_true", help="print as JSON, for programs")
+    admin.add_argument(
+        "words", metavar="ACT …", nargs=argparse.REMAINDER, help="see above; --help behind it shows its words"
+    )
 
 
 def _add_demo_cluster(

@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 from msgspec import Meta, Struct
 
 from cloudgrpc.errors import SettingsWrong
+from cloudgrpc.sales import Campay, Payments, Prefixes, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,6 +102,19 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True):
     timeout_s: Seconds = 20
 
 
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the gateway listens for HTTP; port 0: it does not."""
+
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
+
+
+class Admin(Struct, frozen=True, forbid_unknown_fields=True):
+    """What operators show."""
+
+    key: str = ""
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """How often things may be done: codes and tries by address and peer, calls by session and peer."""
 
@@ -111,6 +125,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     peer_tries_per_hour: Rate = 300
     calls_per_second: Rate = 500
     peer_calls_per_second: Rate = 2000
+    admin_tries_per_hour: Rate = 20
+    webhooks_per_minute: Rate = 600
 
 
 class Upkeep(Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +155,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     node: Node = Node()
     drive: Drive = Drive()
     mail: Mail = Mail()
+    payments: Payments = Payments()
+    campay: Campay = Campay()
+    http: Http = Http()
+    admin: Admin = Admin()
     limits: Limits = Limits()
     upkeep: Upkeep = Upkeep()
     logging: Logging = Logging()
@@ -154,7 +174,15 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 # Keys that may come from a file instead, named with `_file` after them.
 SECRET_KEYS = frozenset(
-    {("gateway", "digest_key"), ("database", "password"), ("cluster", "secret"), ("mail", "password")}
+    {
+        ("gateway", "digest_key"),
+        ("database", "password"),
+        ("cluster", "secret"),
+        ("mail", "password"),
+        ("campay", "password"),
+        ("campay", "webhook_key"),
+        ("admin", "key"),
+    }
 )
 
 # The names users already have in their environment.
@@ -168,6 +196,10 @@ FAMILIAR = {
     "GRPC_SERVER_PORT": ("gateway", "port"),
     "GMAIL_USER": ("mail", "user"),
     "GMAIL_APP_PASSWORD": ("mail", "password"),
+    "ADMIN_KEY": ("admin", "key"),
+    "CAMPAY_APP_USERNAME": ("campay", "username"),
+    "CAMPAY_APP_PASSWORD": ("campay", "password"),
+    "CAMPAY_BASE_URL": ("campay", "base_url"),
 }
 PREFIX = "CLOUDGRPC_"
 OUTSIDE_SECTIONS = frozenset({"CLOUDGRPC_CONFIG"})  # read by the command line itself
@@ -288,16 +320,26 @@ def _build(raw: Raw, faults: list[str]) -> Config:
             if (section, key) in raw:
                 place, value = raw[section, key]
                 try:
-                    # Only the environment's strings may stand for numbers and booleans.
-                    values[key] = msgspec.convert(value, hint, strict=not isinstance(value, str))
+                    values[key] = _convert(value, hint)
                 except msgspec.ValidationError as error:
                     faults.append(f"{place}: {error}")
         built[section] = kind(**values)
     return Config(**built)
 
 
+def _convert(value: object, hint: Any) -> Any:
+    """Only the environment's strings may stand for numbers and booleans, and, as JSON, for lists."""
+    if not isinstance(value, str):
+        return msgspec.convert(value, hint)
+    if hint in (Prefixes, tuple[Tier, ...]):
+        return msgspec.json.decode(value, type=hint)
+    return msgspec.convert(value, hint, strict=False)
+
+
 def _disagreements(config: Config) -> list[str]:
-    cluster, upkeep, drive = config.cluster, config.upkeep, config.drive
+    cluster, upkeep, drive, campay = config.cluster, config.upkeep, config.drive, config.campay
+    tiers = config.payments.tiers
+    tier_words = [words for tier in tiers for words in (tier.name, tier.description)]
     rules = [
         (cluster.write_quorum <= cluster.replication_factor, "[cluster] write_quorum: more than replication_factor"),
         (cluster.offline_after_s > cluster.heartbeat_s, "[cluster] offline_after_s: must be more than heartbeat_s"),
@@ -308,6 +350,12 @@ def _disagreements(config: Config) -> list[str]:
         ),
         (config.mail.sender_name.isprintable(), "[mail] sender_name: must be printable"),
         (bool(config.mail.password) or not config.mail.user, "[mail] password: missing, as [mail] user is given"),
+        (bool(campay.password) or not campay.username, "[campay] password: missing, as username is given"),
+        (campay.is_here or not campay.base_url.startswith("http://"), "[campay] base_url: needs https"),
+        (bool(campay.host), "[campay] base_url: is no URL"),
+        (len({tier.tier_id for tier in tiers}) == len(tiers), "[payments] tiers: two have one tier_id"),
+        (all(map(str.isprintable, tier_words)), "[payments] tiers: name and description must be printable"),
+        (_strong(config.admin.key), "[admin] key: needs at least 16 characters"),
         (_strong(config.cluster.secret), "[cluster] secret: needs at least 16 characters"),
         (_strong(config.gateway.digest_key), "[gateway] digest_key: needs at least 16 characters"),
     ]

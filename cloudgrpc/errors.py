@@ -102,8 +102,8 @@ class PartSizeWrong(BadInput):
 
 class RequestIdReused(BadInput):
     code = "request_id_reused"
-    words = "request_id was already used for another upload."
-    hint = "Use a fresh request_id for every new upload."
+    words = "request_id was already used for something else."
+    hint = "Use a fresh request_id for every new upload or payment."
 
 
 class ChunkRefused(BadInput):
@@ -122,6 +122,24 @@ class PathTooLong(BadInput):
     code = "path_too_long"
     words = "The path of {name} would have {length} bytes; at most {most} are allowed."
     hint = "Use shorter names, or put it further up."
+
+
+class PhoneWrong(BadInput):
+    code = "phone_wrong"
+    words = "phone_number: {reason}."
+    hint = "Write it as 237 and nine digits, such as 237670000001."
+
+
+class OperatorWrong(BadInput):
+    code = "operator_wrong"
+    words = "{phone} is a number of {right}, not of {wrong}; nothing was charged."
+    hint = "Choose the number's own operator, or give another number."
+
+
+class AmountRefused(BadInput):
+    code = "amount_refused"
+    words = "Campay does not take this amount: {reason}; nothing was charged."
+    hint = "Choose another tier, or tell the operator of this gateway."
 
 
 class CodeWrong(BadInput):
@@ -156,6 +174,18 @@ class SessionUnknown(Missing):
     hint = "See your sessions with: cloudgrpc shell sessions"
 
 
+class TierUnknown(Missing):
+    code = "tier_unknown"
+    words = "There is no tier {tier_id}; there are {tiers}."
+    hint = "See what can be bought with: cloudgrpc pay tiers"
+
+
+class PaymentUnknown(Missing):
+    code = "payment_unknown"
+    words = "The payment does not exist."
+    hint = "See your payments with: cloudgrpc pay history   or, as an operator: cloudgrpc admin --payments"
+
+
 class ChunkMissing(Missing):
     code = "chunk_missing"
     words = "Chunk {chunk_id} is not here."
@@ -185,6 +215,12 @@ class AlreadyEnrolled(Exists):
     hint = "Sign in with: cloudgrpc shell login {email}"
 
 
+class ReferenceTaken(Exists):
+    code = "reference_taken"
+    words = "Campay's reference {reference} belongs to another payment."
+    hint = "Look the right reference up in Campay's own list of transactions."
+
+
 class NodeIdTaken(Exists):
     code = "node_id_taken"
     words = "Node id {node_id} belongs to another folder, whose node is online."
@@ -212,6 +248,12 @@ class PoolPromised(Limit):
     code = "pool_promised"
     words = "The storage pool has no room for another {needed}: {promised} of {limit} are promised."
     hint = "Ask the operator to add a storage node."
+
+
+class SoldOut(Limit):
+    code = "sold_out"
+    words = "{needed} more cannot be sold now: {promised} of {limit} are promised already; nothing was charged."
+    hint = "Choose a smaller tier, or try again later; the operators of this gateway were told."
 
 
 class PoolFull(Limit):
@@ -269,6 +311,38 @@ class CodeSpent(NotNow):
     code = "code_spent"
     words = "There is no valid code for {email}: it was used, expired, tried too often, or never sent."
     hint = "Ask for a new code."
+
+
+class PaymentEnded(NotNow):
+    code = "payment_ended"
+    words = "The payment is {status}; there is nothing to cancel."
+    hint = "See how it stands with: cloudgrpc pay status --payment-id ID"
+
+
+class PaymentRefused(NotNow):
+    """Campay, or the mobile operator behind it, said no before any money could move."""
+
+    code = "payment_refused"
+    words = "The payment was refused: {reason}; nothing was charged."
+    hint = "Check the balance on your phone, or pay from another number."
+
+
+class NotRefundable(NotNow):
+    code = "not_refundable"
+    words = "The payment is {status}, so there is nothing to take back."
+    hint = "See how it stands with: cloudgrpc admin --payments"
+
+
+class ReferenceWrong(NotNow):
+    code = "reference_wrong"
+    words = "Campay's transaction {reference} is not this payment's: {reason}; nothing was changed."
+    hint = "Look the right reference up in Campay's own list of transactions."
+
+
+class ReferenceKnown(NotNow):
+    code = "reference_known"
+    words = "The payment has a reference already, {reference}."
+    hint = "Ask Campay how it stands with: cloudgrpc admin payment reconcile ID"
 
 
 class AccountClosed(NotNow):
@@ -412,6 +486,18 @@ class CallTooSlow(TooSlow):
     hint = "Try again in a moment."
 
 
+class PaymentPending(TooSlow):
+    code = "payment_pending"
+    words = "Payment {short} is not confirmed yet; once it is, the room is added by itself."
+    hint = "Look later with: cloudgrpc pay status --payment-id {short}   or end it: cloudgrpc pay cancel"
+
+
+class PaymentUnclear(TooSlow):
+    code = "payment_unclear"
+    words = "Whether the money of payment {short} moved is being found out; do not pay again."
+    hint = "Look later with: cloudgrpc pay status --payment-id {short}"
+
+
 class NotSignedIn(CloudError):
     status = Status.UNAUTHENTICATED
     exit_code = Exit.NOT_SIGNED_IN
@@ -427,6 +513,18 @@ class ProofMissing(NotSignedIn):
     code = "proof_missing"
     words = "{email} was not proven to be yours: verify a code first."
     hint = "Ask for a code, verify it, and pass on the verification_token."
+
+
+class AdminKeyWrong(NotSignedIn):
+    code = "admin_key_wrong"
+    words = "That is not the admin key of this gateway."
+    hint = "The gateway says at its start where the key is kept; give it as ADMIN_KEY or in [admin] key_file."
+
+
+class AdminKeyMissing(NotSignedIn):
+    code = "admin_key_missing"
+    words = "There is no admin key here: {place} does not exist."
+    hint = "Give it as ADMIN_KEY, or in a file named by [admin] key_file; the gateway says where it keeps it."
 
 
 class ClusterSecretWrong(NotSignedIn):
@@ -476,6 +574,34 @@ class MailFailed(Unavailable):
     hint = (
         "Check the address and try again; if it stays so, tell the operator, who finds the reason in the gateway's log."
     )
+
+
+class PaymentsOff(Unavailable):
+    code = "payments_off"
+    words = "Nothing can be bought here now: the gateway has no account at Campay."
+    hint = "Ask the operators of this gateway to set up [campay]; all else works."
+
+
+class MobileMoneyDown(Unavailable):
+    code = "mobile_money_down"
+    words = "Campay could not be asked: {reason}; nothing was charged."
+    hint = "Try again in a few minutes."
+
+
+class CampayDown(Unavailable):
+    """Campay does not say how a payment stands; what is known of it is unchanged."""
+
+    code = "campay_down"
+    words = "Campay could not be asked how the payment stands: {reason}."
+    hint = "Try again later; the gateway goes on asking by itself."
+
+
+class PaymentLost(Unavailable):
+    """The call that begins a payment had no answer, twice."""
+
+    code = "payment_lost"
+    words = "The gateway gave no answer; the payment may be under way all the same."
+    hint = "Before you pay again, look with: cloudgrpc pay history"
 
 
 class DiskFailed(Unavailable):
@@ -614,6 +740,16 @@ class TransferStopped(CloudError):
     exit_code = Exit.INTERRUPTED
     words = "Interrupted; {kept}."
     hint = "Go on with: cloudgrpc shell {command}"
+
+
+class PaymentLeft(CloudError):
+    """Ctrl-C while a payment waits to be confirmed. `which`: how the command names it, " --payment-id ID" or ""."""
+
+    code = "payment_left"
+    status = Status.ABORTED
+    exit_code = Exit.INTERRUPTED
+    words = "Interrupted; {how}."
+    hint = "Look later with: cloudgrpc pay status{which}   or end it: cloudgrpc pay cancel"
 
 
 class ChildFailed(CloudError):

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from cloudgrpc.config import Limits
-    from cloudgrpc.meta.accounts import Caller, Promise
+    from cloudgrpc.meta.accounts import Caller
     from cloudgrpc.meta.db import Database
+    from cloudgrpc.meta.promises import Promise
 
 log = logging.getLogger(__name__)
 

@@ -77,7 +77,9 @@ def print_failure(error: CloudError, is_in_shell: bool = False, where: str = "")
     `is_in_shell`: the person is inside the shell, where commands are typed without its name before them.
     `where`: said before the words.
     """
-    advice = error.advice.replace("cloudgrpc shell ", "") if is_in_shell else error.advice
+    advice = error.advice
+    if is_in_shell:
+        advice = advice.replace("cloudgrpc shell ", "").replace("cloudgrpc pay ", "pay ")
     words = shown(f"{where}{error}")
     if sys.stderr.isatty() and "NO_COLOR" not in os.environ:
         words = f"\x1b[31m{words}\x1b[0m"

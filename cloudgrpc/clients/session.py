@@ -70,6 +70,8 @@ class Gateway:
         self.history = stubs.HistoryServiceStub(self._channel)
         self.sharing = stubs.SharingServiceStub(self._channel)
         self.uploads = stubs.UploadServiceStub(self._channel)
+        self.payments = stubs.PaymentServiceStub(self._channel)
+        self.admin = stubs.AdminServiceStub(self._channel)
 
     def call(
         self,

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from peewee import fn
-
-from cloudgrpc.core import otp, quota
+from cloudgrpc.core import otp
 from cloudgrpc.core.otp import SentCode, Verdict
 from cloudgrpc.core.pace import in_seconds
-from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import (
     AccountUnknown,
     AlreadyEnrolled,
@@ -20,9 +17,9 @@ from cloudgrpc.errors import (
     TooManyCodes,
     TooManyTries,
 )
-from cloudgrpc.meta import events, paces
+from cloudgrpc.meta import events, paces, promises
 from cloudgrpc.meta.db import locked, now
-from cloudgrpc.meta.models import Account, Cluster, Entry, Node, OtpChallenge, Proof, Session, new_id
+from cloudgrpc.meta.models import Account, Entry, OtpChallenge, Proof, Session, new_id
 from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.core.pace import Rule
     from cloudgrpc.core.peers import Visitor
+    from cloudgrpc.meta.promises import Promise
 
 
 @dataclass(frozen=True)
@@ -71,15 +69,6 @@ class NewSession:
     digest: str
     valid_us: int
     visitor: Visitor
-
-
-@dataclass(frozen=True)
-class Promise:
-    """What a new account gets, and what the pool may promise: see core.quota."""
-
-    new_account_bytes: int
-    copies: int
-    overcommit: float
 
 
 def remember_code(email: str, digest: str, rules: Sequence[Rule], visitor: Visitor) -> None:
@@ -141,11 +130,10 @@ def enroll(email: str, full_name: str, proof: str, session: NewSession, promise:
     Raises: ProofMissing, AlreadyEnrolled, PoolPromised.
     """
     use_proof(email, proof, session.visitor)
-    # Taken in turn, so that two enrolments cannot both see the last free promise.
-    locked(Cluster.select()).execute()
+    promises.take_turn()
     if Account.get_or_none(Account.email == email):
         raise AlreadyEnrolled(email=email)
-    _check_promise(promise)
+    promises.check(promise.new_account_bytes, promise, PoolPromised)
     moment, account_id, root_id = now(), new_id(), new_id()
     account = Account.create(
         account_id=account_id,
@@ -235,13 +223,3 @@ def use_proof(email: str, proof: str, visitor: Visitor) -> None:
     used = Proof.delete().where((Proof.email == email) & (by_token if proof else by_peer)).execute()
     if not used:
         raise ProofMissing(email=email)
-
-
-def _check_promise(promise: Promise) -> None:
-    capacity = int(Node.select(fn.COALESCE(fn.SUM(Node.capacity_bytes), 0)).scalar())
-    promised = int(Account.select(fn.COALESCE(fn.SUM(Account.quota_bytes), 0)).scalar())
-    limit = quota.promise_limit(capacity, promise.copies, promise.overcommit)
-    if promised + promise.new_account_bytes > limit:
-        raise PoolPromised(
-            needed=size_words(promise.new_account_bytes), promised=size_words(promised), limit=size_words(limit)
-        )

@@ -28,6 +28,13 @@ def take(rules: Sequence[Rule]) -> int:
     return wait
 
 
+def wait(rules: Sequence[Rule]) -> int:
+    """How long `take` would have to wait now, in microseconds; takes nothing."""
+    moment = now()
+    standing = {pace.name: pace.due_at for pace in Pace.select().where(Pace.name.in_([rule.name for rule in rules]))}
+    return max((take_turn(rule, standing.get(rule.name, 0), moment)[1] for rule in rules), default=0)
+
+
 def _lock(name: str) -> None:
     """The name's row is there, and stays to the transaction's end. Were one that is there ignored instead of updated
     with what it has, a sweep could take it away before it is looked at."""

@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: f92f6e380bdce75dd5b65169f1343cf9b1c2e25e690f8cfec3c1f67bf6a7832d
+# sha256 of the proto: eeb1c116f121bea6357fd02f1be94509a25065e0599647bc33fdefcd8286a023

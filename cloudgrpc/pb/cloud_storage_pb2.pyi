@@ -2948,12 +2948,17 @@ Global___StorageUsageResponse: _TypeAlias = StorageUsageResponse  # noqa: Y015
 class GetStorageTiersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    """whose; without one the answer says nothing of what is bought"""
     def __init__(
         self,
+        *,
+        session_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2965,7 +2970,15 @@ class GetStorageTiersResponse(_message.Message):
 
     SUCCESS_FIELD_NUMBER: _builtins.int
     TIERS_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    USED_BYTES_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
+    quota_bytes: _builtins.int
+    """the caller's"""
+    used_bytes: _builtins.int
+    mode: _builtins.str
+    """"production", "demo" or "sandbox"; "" when nothing can be bought here now"""
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___StorageTier]: ...
     def __init__(
@@ -2973,10 +2986,13 @@ class GetStorageTiersResponse(_message.Message):
         *,
         success: _builtins.bool = ...,
         tiers: _abc.Iterable[Global___StorageTier] | None = ...,
+        quota_bytes: _builtins.int = ...,
+        used_bytes: _builtins.int = ...,
+        mode: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "quota_bytes", b"quota_bytes", "success", b"success", "tiers", b"tiers", "used_bytes", b"used_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2992,12 +3008,21 @@ class StorageTier(_message.Message):
     STORAGE_BYTES_FIELD_NUMBER: _builtins.int
     PRICE_XAF_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    AMOUNT_XAF_FIELD_NUMBER: _builtins.int
+    BOUGHT_FIELD_NUMBER: _builtins.int
+    OPEN_PAYMENT_ID_FIELD_NUMBER: _builtins.int
     tier_id: _builtins.str
     name: _builtins.str
     display_name: _builtins.str
     storage_bytes: _builtins.int
     price_xaf: _builtins.int
     description: _builtins.str
+    amount_xaf: _builtins.int
+    """what is charged: less than the price in demo mode"""
+    bought: _builtins.int
+    """how often the caller has bought it"""
+    open_payment_id: _builtins.str
+    """the caller's payment for it that is under way"""
     def __init__(
         self,
         *,
@@ -3007,10 +3032,13 @@ class StorageTier(_message.Message):
         storage_bytes: _builtins.int = ...,
         price_xaf: _builtins.int = ...,
         description: _builtins.str = ...,
+        amount_xaf: _builtins.int = ...,
+        bought: _builtins.int = ...,
+        open_payment_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "display_name", b"display_name", "name", b"name", "price_xaf", b"price_xaf", "storage_bytes", b"storage_bytes", "tier_id", b"tier_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_xaf", b"amount_xaf", "bought", b"bought", "description", b"description", "display_name", b"display_name", "name", b"name", "open_payment_id", b"open_payment_id", "price_xaf", b"price_xaf", "storage_bytes", b"storage_bytes", "tier_id", b"tier_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3024,12 +3052,15 @@ class InitiatePaymentRequest(_message.Message):
     TIER_ID_FIELD_NUMBER: _builtins.int
     PROVIDER_FIELD_NUMBER: _builtins.int
     PHONE_NUMBER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     tier_id: _builtins.str
     provider: _builtins.str
     """"mtn_momo" or "orange_money" """
     phone_number: _builtins.str
-    """237XXXXXXXXX"""
+    """237XXXXXXXXX, or any usual way of writing it"""
+    request_id: _builtins.str
+    """a repeated request gets the payment of the first"""
     def __init__(
         self,
         *,
@@ -3037,10 +3068,11 @@ class InitiatePaymentRequest(_message.Message):
         tier_id: _builtins.str = ...,
         provider: _builtins.str = ...,
         phone_number: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["phone_number", b"phone_number", "provider", b"provider", "session_token", b"session_token", "tier_id", b"tier_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["phone_number", b"phone_number", "provider", b"provider", "request_id", b"request_id", "session_token", b"session_token", "tier_id", b"tier_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3055,11 +3087,17 @@ class InitiatePaymentResponse(_message.Message):
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     TRANSACTION_REF_FIELD_NUMBER: _builtins.int
     AMOUNT_XAF_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    IS_REPEAT_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     message: _builtins.str
     payment_id: _builtins.str
     transaction_ref: _builtins.str
     amount_xaf: _builtins.int
+    is_repeat: _builtins.bool
+    """it was under way already; nothing new was begun"""
+    @_builtins.property
+    def payment(self) -> Global___PaymentRecord: ...
     def __init__(
         self,
         *,
@@ -3068,10 +3106,12 @@ class InitiatePaymentResponse(_message.Message):
         payment_id: _builtins.str = ...,
         transaction_ref: _builtins.str = ...,
         amount_xaf: _builtins.int = ...,
+        payment: Global___PaymentRecord | None = ...,
+        is_repeat: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_xaf", b"amount_xaf", "message", b"message", "payment_id", b"payment_id", "success", b"success", "transaction_ref", b"transaction_ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_xaf", b"amount_xaf", "is_repeat", b"is_repeat", "message", b"message", "payment", b"payment", "payment_id", b"payment_id", "success", b"success", "transaction_ref", b"transaction_ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3108,12 +3148,18 @@ class CheckPaymentStatusResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     STORAGE_ADDED_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     payment_id: _builtins.str
     status: _builtins.str
     """"pending", "processing", "completed", "failed" """
     message: _builtins.str
     storage_added: _builtins.int
+    quota_bytes: _builtins.int
+    """the caller's, now"""
+    @_builtins.property
+    def payment(self) -> Global___PaymentRecord: ...
     def __init__(
         self,
         *,
@@ -3122,10 +3168,12 @@ class CheckPaymentStatusResponse(_message.Message):
         status: _builtins.str = ...,
         message: _builtins.str = ...,
         storage_added: _builtins.int = ...,
+        payment: Global___PaymentRecord | None = ...,
+        quota_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "payment_id", b"payment_id", "status", b"status", "storage_added", b"storage_added", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "payment", b"payment", "payment_id", b"payment_id", "quota_bytes", b"quota_bytes", "status", b"status", "storage_added", b"storage_added", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3137,17 +3185,21 @@ class GetPaymentHistoryRequest(_message.Message):
 
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     limit: _builtins.int
+    """on one page; 0: as many as fit a reply"""
+    page_token: _builtins.str
     def __init__(
         self,
         *,
         session_token: _builtins.str = ...,
         limit: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "session_token", b"session_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "page_token", b"page_token", "session_token", b"session_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3159,18 +3211,23 @@ class GetPaymentHistoryResponse(_message.Message):
 
     SUCCESS_FIELD_NUMBER: _builtins.int
     PAYMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
+    next_page_token: _builtins.str
     @_builtins.property
-    def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentRecord]: ...
+    def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentRecord]:
+        """the newest first"""
+
     def __init__(
         self,
         *,
         success: _builtins.bool = ...,
         payments: _abc.Iterable[Global___PaymentRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payments", b"payments", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "payments", b"payments", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3188,6 +3245,21 @@ class PaymentRecord(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     COMPLETED_AT_FIELD_NUMBER: _builtins.int
+    TIER_ID_FIELD_NUMBER: _builtins.int
+    PRICE_XAF_FIELD_NUMBER: _builtins.int
+    PHONE_NUMBER_FIELD_NUMBER: _builtins.int
+    TRANSACTION_REF_FIELD_NUMBER: _builtins.int
+    USSD_CODE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    IS_UNCLEAR_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    STORAGE_ADDED_FIELD_NUMBER: _builtins.int
+    REFUNDED_AT_FIELD_NUMBER: _builtins.int
+    REFUND_REASON_FIELD_NUMBER: _builtins.int
+    EMAIL_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    ATTENTION_FIELD_NUMBER: _builtins.int
+    LOOKS_AGAIN_AT_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     tier_name: _builtins.str
     amount_xaf: _builtins.int
@@ -3196,6 +3268,32 @@ class PaymentRecord(_message.Message):
     status: _builtins.str
     created_at: _builtins.str
     completed_at: _builtins.str
+    tier_id: _builtins.str
+    price_xaf: _builtins.int
+    """of the tier then; amount_xaf is what is charged"""
+    phone_number: _builtins.str
+    """masked: 23767*****01"""
+    transaction_ref: _builtins.str
+    """Campay's; "" while there is none"""
+    ussd_code: _builtins.str
+    """what to dial where no question comes to the phone"""
+    mode: _builtins.str
+    """"production", "demo" or "sandbox" """
+    is_unclear: _builtins.bool
+    """whether money moved is being found out"""
+    message: _builtins.str
+    """how it stands, for people"""
+    storage_added: _builtins.int
+    refunded_at: _builtins.str
+    refund_reason: _builtins.str
+    email: _builtins.str
+    """of the buyer; to operators only"""
+    user_id: _builtins.str
+    """to operators only"""
+    attention: _builtins.str
+    """why it waits for an operator; "" when it does not; to operators only"""
+    looks_again_at: _builtins.str
+    """when Campay is asked next by itself; "" for never; to operators only"""
     def __init__(
         self,
         *,
@@ -3207,10 +3305,25 @@ class PaymentRecord(_message.Message):
         status: _builtins.str = ...,
         created_at: _builtins.str = ...,
         completed_at: _builtins.str = ...,
+        tier_id: _builtins.str = ...,
+        price_xaf: _builtins.int = ...,
+        phone_number: _builtins.str = ...,
+        transaction_ref: _builtins.str = ...,
+        ussd_code: _builtins.str = ...,
+        mode: _builtins.str = ...,
+        is_unclear: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        storage_added: _builtins.int = ...,
+        refunded_at: _builtins.str = ...,
+        refund_reason: _builtins.str = ...,
+        email: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        attention: _builtins.str = ...,
+        looks_again_at: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_xaf", b"amount_xaf", "completed_at", b"completed_at", "created_at", b"created_at", "payment_id", b"payment_id", "provider", b"provider", "status", b"status", "storage_bytes", b"storage_bytes", "tier_name", b"tier_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_xaf", b"amount_xaf", "attention", b"attention", "completed_at", b"completed_at", "created_at", b"created_at", "email", b"email", "is_unclear", b"is_unclear", "looks_again_at", b"looks_again_at", "message", b"message", "mode", b"mode", "payment_id", b"payment_id", "phone_number", b"phone_number", "price_xaf", b"price_xaf", "provider", b"provider", "refund_reason", b"refund_reason", "refunded_at", b"refunded_at", "status", b"status", "storage_added", b"storage_added", "storage_bytes", b"storage_bytes", "tier_id", b"tier_id", "tier_name", b"tier_name", "transaction_ref", b"transaction_ref", "user_id", b"user_id", "ussd_code", b"ussd_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3244,17 +3357,21 @@ class CancelPaymentResponse(_message.Message):
 
     SUCCESS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     message: _builtins.str
+    @_builtins.property
+    def payment(self) -> Global___PaymentRecord: ...
     def __init__(
         self,
         *,
         success: _builtins.bool = ...,
         message: _builtins.str = ...,
+        payment: Global___PaymentRecord | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "payment", b"payment", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3752,6 +3869,372 @@ class CopyChunkResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CopyChunkResponse: _TypeAlias = CopyChunkResponse  # noqa: Y015
+
+@_typing.final
+class ListPaymentsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    ONLY_ATTENTION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    status: _builtins.str
+    """"" for all"""
+    user: _builtins.str
+    """an id or an e-mail address; "" for all"""
+    since: _builtins.str
+    """begun at this moment or later, as RFC 3339; "" for all"""
+    until: _builtins.str
+    """begun before this moment"""
+    only_attention: _builtins.bool
+    """those that wait for an operator"""
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        status: _builtins.str = ...,
+        user: _builtins.str = ...,
+        since: _builtins.str = ...,
+        until: _builtins.str = ...,
+        only_attention: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "only_attention", b"only_attention", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "status", b"status", "until", b"until", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPaymentsRequest: _TypeAlias = ListPaymentsRequest  # noqa: Y015
+
+@_typing.final
+class ListPaymentsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    PAYMENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    next_page_token: _builtins.str
+    @_builtins.property
+    def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentRecord]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        payments: _abc.Iterable[Global___PaymentRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "payments", b"payments", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPaymentsResponse: _TypeAlias = ListPaymentsResponse  # noqa: Y015
+
+@_typing.final
+class PaymentTotalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    user: _builtins.str
+    """as in ListPaymentsRequest"""
+    since: _builtins.str
+    until: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        user: _builtins.str = ...,
+        since: _builtins.str = ...,
+        until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "since", b"since", "until", b"until", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentTotalsRequest: _TypeAlias = PaymentTotalsRequest  # noqa: Y015
+
+@_typing.final
+class PaymentTotalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PaymentsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    PAYMENTS_FIELD_NUMBER: _builtins.int
+    UNCLEAR_FIELD_NUMBER: _builtins.int
+    ATTENTION_FIELD_NUMBER: _builtins.int
+    REVENUE_XAF_FIELD_NUMBER: _builtins.int
+    REFUNDED_XAF_FIELD_NUMBER: _builtins.int
+    BYTES_SOLD_FIELD_NUMBER: _builtins.int
+    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    BALANCE_XAF_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    unclear: _builtins.int
+    attention: _builtins.int
+    """how many wait for an operator"""
+    revenue_xaf: _builtins.int
+    """of the completed ones"""
+    refunded_xaf: _builtins.int
+    bytes_sold: _builtins.int
+    """of the completed ones"""
+    success_rate: _builtins.float
+    """completed ones among those that ended; 0 when none did"""
+    mode: _builtins.str
+    """as in GetStorageTiersResponse"""
+    balance_xaf: _builtins.int
+    """at Campay; absent when it could not be asked"""
+    @_builtins.property
+    def payments(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """by status"""
+
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevenueDay]:
+        """days in UTC with a completed payment, the oldest first"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        payments: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        unclear: _builtins.int = ...,
+        attention: _builtins.int = ...,
+        revenue_xaf: _builtins.int = ...,
+        refunded_xaf: _builtins.int = ...,
+        bytes_sold: _builtins.int = ...,
+        success_rate: _builtins.float = ...,
+        days: _abc.Iterable[Global___RevenueDay] | None = ...,
+        mode: _builtins.str = ...,
+        balance_xaf: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_balance_xaf", b"_balance_xaf", "balance_xaf", b"balance_xaf"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_balance_xaf", b"_balance_xaf", "attention", b"attention", "balance_xaf", b"balance_xaf", "bytes_sold", b"bytes_sold", "days", b"days", "mode", b"mode", "payments", b"payments", "refunded_xaf", b"refunded_xaf", "revenue_xaf", b"revenue_xaf", "success", b"success", "success_rate", b"success_rate", "unclear", b"unclear"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__balance_xaf: _TypeAlias = _typing.Literal["balance_xaf"]  # noqa: Y015
+    _WhichOneofArgType__balance_xaf: _TypeAlias = _typing.Literal["_balance_xaf", b"_balance_xaf"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__balance_xaf) -> _WhichOneofReturnType__balance_xaf | None: ...
+
+Global___PaymentTotalsResponse: _TypeAlias = PaymentTotalsResponse  # noqa: Y015
+
+@_typing.final
+class RevenueDay(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    AMOUNT_XAF_FIELD_NUMBER: _builtins.int
+    PAYMENTS_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """2026-11-23"""
+    amount_xaf: _builtins.int
+    payments: _builtins.int
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        amount_xaf: _builtins.int = ...,
+        payments: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_xaf", b"amount_xaf", "day", b"day", "payments", b"payments"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevenueDay: _TypeAlias = RevenueDay  # noqa: Y015
+
+@_typing.final
+class ReconcilePaymentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    payment_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "payment_id", b"payment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcilePaymentRequest: _TypeAlias = ReconcilePaymentRequest  # noqa: Y015
+
+@_typing.final
+class ReconcilePaymentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    @_builtins.property
+    def payment(self) -> Global___PaymentRecord: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        payment: Global___PaymentRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "payment", b"payment", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcilePaymentResponse: _TypeAlias = ReconcilePaymentResponse  # noqa: Y015
+
+@_typing.final
+class SetPaymentReferenceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    TRANSACTION_REF_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    payment_id: _builtins.str
+    transaction_ref: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        transaction_ref: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "payment_id", b"payment_id", "transaction_ref", b"transaction_ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPaymentReferenceRequest: _TypeAlias = SetPaymentReferenceRequest  # noqa: Y015
+
+@_typing.final
+class SetPaymentReferenceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    @_builtins.property
+    def payment(self) -> Global___PaymentRecord: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        payment: Global___PaymentRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "payment", b"payment", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPaymentReferenceResponse: _TypeAlias = SetPaymentReferenceResponse  # noqa: Y015
+
+@_typing.final
+class RefundPaymentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    payment_id: _builtins.str
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "payment_id", b"payment_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPaymentRequest: _TypeAlias = RefundPaymentRequest  # noqa: Y015
+
+@_typing.final
+class RefundPaymentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    USED_BYTES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    quota_bytes: _builtins.int
+    """the buyer's, now"""
+    used_bytes: _builtins.int
+    @_builtins.property
+    def payment(self) -> Global___PaymentRecord: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        payment: Global___PaymentRecord | None = ...,
+        quota_bytes: _builtins.int = ...,
+        used_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "payment", b"payment", "quota_bytes", b"quota_bytes", "success", b"success", "used_bytes", b"used_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefundPaymentResponse: _TypeAlias = RefundPaymentResponse  # noqa: Y015
 
 @_typing.final
 class SystemStatusRequest(_message.Message):

@@ -2828,6 +2828,31 @@ class AdminServiceStub:
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UserDetailsRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UserDetailsResponse.FromString,
                 _registered_method=True)
+        self.ListPayments = channel.unary_unary(
+                '/cloudstorage.AdminService/ListPayments',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListPaymentsRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListPaymentsResponse.FromString,
+                _registered_method=True)
+        self.GetPaymentTotals = channel.unary_unary(
+                '/cloudstorage.AdminService/GetPaymentTotals',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.PaymentTotalsRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.PaymentTotalsResponse.FromString,
+                _registered_method=True)
+        self.ReconcilePayment = channel.unary_unary(
+                '/cloudstorage.AdminService/ReconcilePayment',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcilePaymentRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcilePaymentResponse.FromString,
+                _registered_method=True)
+        self.SetPaymentReference = channel.unary_unary(
+                '/cloudstorage.AdminService/SetPaymentReference',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetPaymentReferenceRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetPaymentReferenceResponse.FromString,
+                _registered_method=True)
+        self.RefundPayment = channel.unary_unary(
+                '/cloudstorage.AdminService/RefundPayment',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -2863,6 +2888,41 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPayments(self, request, context):
+        """Everybody's payments, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPaymentTotals(self, request, context):
+        """How many there are of each kind, and what they brought in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReconcilePayment(self, request, context):
+        """Ask Campay how a payment stands, now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPaymentReference(self, request, context):
+        """Give a payment that has none the reference that Campay knows it by, then ask Campay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefundPayment(self, request, context):
+        """Record that the money was paid back at the mobile operator, and take the bought bytes back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -2890,6 +2950,31 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetUserDetails,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UserDetailsRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UserDetailsResponse.SerializeToString,
+            ),
+            'ListPayments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPayments,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListPaymentsRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListPaymentsResponse.SerializeToString,
+            ),
+            'GetPaymentTotals': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPaymentTotals,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.PaymentTotalsRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.PaymentTotalsResponse.SerializeToString,
+            ),
+            'ReconcilePayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReconcilePayment,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcilePaymentRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcilePaymentResponse.SerializeToString,
+            ),
+            'SetPaymentReference': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPaymentReference,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetPaymentReferenceRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetPaymentReferenceResponse.SerializeToString,
+            ),
+            'RefundPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundPayment,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -3027,6 +3112,141 @@ class AdminService:
             '/cloudstorage.AdminService/GetUserDetails',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.UserDetailsRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.UserDetailsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPayments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/ListPayments',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListPaymentsRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListPaymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPaymentTotals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/GetPaymentTotals',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.PaymentTotalsRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.PaymentTotalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReconcilePayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/ReconcilePayment',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcilePaymentRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcilePaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPaymentReference(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/SetPaymentReference',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetPaymentReferenceRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetPaymentReferenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/RefundPayment',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

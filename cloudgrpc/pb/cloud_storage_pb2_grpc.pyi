@@ -791,6 +791,16 @@ class AdminServiceStub:
     ListAllUsers: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListUsersRequest, _cloud_storage_pb2.ListUsersResponse]
     ListAllNodes: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListNodesRequest, _cloud_storage_pb2.ListNodesResponse]
     GetUserDetails: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.UserDetailsRequest, _cloud_storage_pb2.UserDetailsResponse]
+    ListPayments: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListPaymentsRequest, _cloud_storage_pb2.ListPaymentsResponse]
+    """Everybody's payments, the newest first."""
+    GetPaymentTotals: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.PaymentTotalsRequest, _cloud_storage_pb2.PaymentTotalsResponse]
+    """How many there are of each kind, and what they brought in."""
+    ReconcilePayment: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ReconcilePaymentRequest, _cloud_storage_pb2.ReconcilePaymentResponse]
+    """Ask Campay how a payment stands, now."""
+    SetPaymentReference: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.SetPaymentReferenceRequest, _cloud_storage_pb2.SetPaymentReferenceResponse]
+    """Give a payment that has none the reference that Campay knows it by, then ask Campay."""
+    RefundPayment: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RefundPaymentRequest, _cloud_storage_pb2.RefundPaymentResponse]
+    """Record that the money was paid back at the mobile operator, and take the bought bytes back."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -800,6 +810,16 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListAllUsers: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListUsersRequest, _cloud_storage_pb2.ListUsersResponse]  # type: ignore[assignment]
     ListAllNodes: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListNodesRequest, _cloud_storage_pb2.ListNodesResponse]  # type: ignore[assignment]
     GetUserDetails: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.UserDetailsRequest, _cloud_storage_pb2.UserDetailsResponse]  # type: ignore[assignment]
+    ListPayments: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListPaymentsRequest, _cloud_storage_pb2.ListPaymentsResponse]  # type: ignore[assignment]
+    """Everybody's payments, the newest first."""
+    GetPaymentTotals: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.PaymentTotalsRequest, _cloud_storage_pb2.PaymentTotalsResponse]  # type: ignore[assignment]
+    """How many there are of each kind, and what they brought in."""
+    ReconcilePayment: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ReconcilePaymentRequest, _cloud_storage_pb2.ReconcilePaymentResponse]  # type: ignore[assignment]
+    """Ask Campay how a payment stands, now."""
+    SetPaymentReference: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.SetPaymentReferenceRequest, _cloud_storage_pb2.SetPaymentReferenceResponse]  # type: ignore[assignment]
+    """Give a payment that has none the reference that Campay knows it by, then ask Campay."""
+    RefundPayment: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RefundPaymentRequest, _cloud_storage_pb2.RefundPaymentResponse]  # type: ignore[assignment]
+    """Record that the money was paid back at the mobile operator, and take the bought bytes back."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -836,5 +856,45 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cloud_storage_pb2.UserDetailsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.UserDetailsResponse, _abc.Awaitable[_cloud_storage_pb2.UserDetailsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListPayments(
+        self,
+        request: _cloud_storage_pb2.ListPaymentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListPaymentsResponse, _abc.Awaitable[_cloud_storage_pb2.ListPaymentsResponse]]:
+        """Everybody's payments, the newest first."""
+
+    @_abc_1.abstractmethod
+    def GetPaymentTotals(
+        self,
+        request: _cloud_storage_pb2.PaymentTotalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.PaymentTotalsResponse, _abc.Awaitable[_cloud_storage_pb2.PaymentTotalsResponse]]:
+        """How many there are of each kind, and what they brought in."""
+
+    @_abc_1.abstractmethod
+    def ReconcilePayment(
+        self,
+        request: _cloud_storage_pb2.ReconcilePaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ReconcilePaymentResponse, _abc.Awaitable[_cloud_storage_pb2.ReconcilePaymentResponse]]:
+        """Ask Campay how a payment stands, now."""
+
+    @_abc_1.abstractmethod
+    def SetPaymentReference(
+        self,
+        request: _cloud_storage_pb2.SetPaymentReferenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.SetPaymentReferenceResponse, _abc.Awaitable[_cloud_storage_pb2.SetPaymentReferenceResponse]]:
+        """Give a payment that has none the reference that Campay knows it by, then ask Campay."""
+
+    @_abc_1.abstractmethod
+    def RefundPayment(
+        self,
+        request: _cloud_storage_pb2.RefundPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RefundPaymentResponse, _abc.Awaitable[_cloud_storage_pb2.RefundPaymentResponse]]:
+        """Record that the money was paid back at the mobile operator, and take the bought bytes back."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,9 +1,10 @@
-"""A whole cluster on one machine: a gateway and its nodes as child processes, watched until Ctrl-C.
+"""A whole cluster on one machine: a gateway, its nodes and a Campay sandbox as child processes, watched until Ctrl-C.
 
 <data folder>/
   logs/gateway.log, logs/node1.log …      what the children say on stderr
   metadata.sqlite3, secrets/              the gateway's
   node_storage_node1/ …                   the nodes'
+  campay_sandbox.jsonl                    the sandbox's
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cloudgrpc import __version__, rpc
 from cloudgrpc.config import Cluster, Gateway, Upkeep
-from cloudgrpc.errors import CallTooSlow, ChildFailed, Exit, UsageWrong
+from cloudgrpc.errors import CallTooSlow, ChildFailed, CloudError, Exit, UsageWrong
 from cloudgrpc.servers.children import Child, typed_command
 from cloudgrpc.servers.secrets_store import shared_secret
 
@@ -39,6 +41,7 @@ MOST_NODES = 50
 FIRST_NODE_PORT = 9001
 READY_S = 30.0
 LOOK_S = 0.2
+SANDBOX_READY = "Campay sandbox"  # how its first line begins
 OTP_LINE = re.compile(r"OTP code for (\S+): ([0-9]{6}) ")
 
 # What a demo waits for in seconds rather than minutes, unless the configuration says otherwise.
@@ -58,6 +61,12 @@ class Plan:
     folder: Path
     gateway_port: int
     node_ports: dict[str, int]
+    http_port: int
+    sandbox_port: int | None  # None: payments go where the settings say
+
+    @property
+    def webhook(self) -> str:
+        return f"http://{HOST}:{self.http_port}/webhooks/campay"
 
     @property
     def gateway(self) -> str:
@@ -86,12 +95,16 @@ class DemoCluster:
             name: child(name, "node", name, str(port), str(NODE_GB), "--host", HOST, "--gateway", plan.gateway)
             for name, port in plan.node_ports.items()
         }
+        self.sandbox = None
+        if plan.sandbox_port:
+            words = ("pay", "sandbox", "--port", str(plan.sandbox_port), "--webhook", plan.webhook)
+            self.sandbox = child("sandbox", *words)
 
     def start(self) -> None:
         """Start all, and wait until the gateway has taken every node in. Raises: CallTooSlow, or a child's failure."""
         for child in self._children():
             child.start()
-        waiting = set(self.nodes)
+        waiting = {*self.nodes, *([self.sandbox.name] if self.sandbox else [])}
         deadline = time.monotonic() + READY_S
         while waiting:
             with contextlib.suppress(queue.Empty):
@@ -126,14 +139,14 @@ class DemoCluster:
             child.wait_stopped()
 
     def _children(self) -> list[Child]:
-        return [self.gateway, *self.nodes.values()]
+        return [*([self.sandbox] if self.sandbox else []), self.gateway, *self.nodes.values()]
 
     def _hear(self, name: str, line: str) -> None:
         code = OTP_LINE.match(line)
         if code:
             self._tell(line)
             self.codes.put((code[1], code[2]))
-        elif line.startswith(f"{name} joined"):
+        elif line.startswith((f"{name} joined", SANDBOX_READY)):
             self._ready.put(name)
 
 
@@ -143,7 +156,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
         signal.signal(ending, _interrupt)
     with _folder(config, args) as folder:
         plan = _plan(config, args, folder)
-        cluster = DemoCluster(plan, _common_words(args, folder), _environment(config, bool(args.self_test)), _say)
+        cluster = DemoCluster(plan, _common_words(args, folder), _environment(config, plan, bool(args.self_test)), _say)
         try:
             cluster.start()
             threading.Thread(target=cluster.watch, name="watch", daemon=True).start()
@@ -181,7 +194,21 @@ def _plan(config: Config, args: argparse.Namespace, folder: Path) -> Plan:
         rpc.check_port(HOST, port, flag)
     if len({gateway_port, *ports.values()}) <= len(ports):
         raise UsageWrong(reason="--gateway-port and the ports of the nodes overlap")
-    return Plan(folder, gateway_port, ports)
+    # Nobody types these two, so any port will do where the usual ones are taken.
+    taken = {gateway_port, *ports.values()}
+    http_port = config.http.port or _port_near(gateway_port + 1, taken)
+    is_pretended = not config.campay.mode and not config.database.host  # with PostgreSQL a gateway refuses the sandbox
+    sandbox_port = _port_near(gateway_port + 2, {*taken, http_port}) if is_pretended else None
+    return Plan(folder, gateway_port, ports, http_port, sandbox_port)
+
+
+def _port_near(wanted: int, taken: set[int]) -> int:
+    """The wanted port, or any if it is not free."""
+    if wanted not in taken and wanted <= 65535:
+        with contextlib.suppress(CloudError):
+            rpc.check_port(HOST, wanted, "")
+            return wanted
+    return _free_port()
 
 
 def _free_port() -> int:
@@ -220,20 +247,33 @@ def _common_words(args: argparse.Namespace, folder: Path) -> list[str]:
     return words
 
 
-def _environment(config: Config, is_self_test: bool) -> dict[str, str]:
+def _environment(config: Config, plan: Plan, is_self_test: bool) -> dict[str, str]:
     defaults = {"cluster": Cluster(), "upkeep": Upkeep()}
     wanted = {**DEMO, **(SELF_TEST if is_self_test else {})}
-    return {
+    told = {
         f"CLOUDGRPC_{section}_{key}".upper(): str(value)
         for (section, key), value in wanted.items()
         if getattr(getattr(config, section), key) == getattr(defaults[section], key)
     }
+    return told | {"CLOUDGRPC_HTTP_PORT": str(plan.http_port)} | _sandbox_account(plan)
+
+
+def _sandbox_account(plan: Plan) -> dict[str, str]:
+    """By which gateway and sandbox know each other, until the cluster stops."""
+    if not plan.sandbox_port:
+        return {}
+    return {
+        "CAMPAY_BASE_URL": f"http://{HOST}:{plan.sandbox_port}/api",
+        "CAMPAY_APP_USERNAME": "demo-cluster",
+        "CAMPAY_APP_PASSWORD": secrets.token_urlsafe(16),
+        "CLOUDGRPC_CAMPAY_WEBHOOK_KEY": secrets.token_urlsafe(32),
+    }
 
 
 def _screen(plan: Plan) -> str:
-    shell = f"{typed_command()} shell"
-    if plan.gateway_port != Gateway().port:
-        shell += f" --gateway {plan.gateway}"
+    elsewhere = f" --gateway {plan.gateway}" if plan.gateway_port != Gateway().port else ""
+    shell, pay = f"{typed_command()} shell{elsewhere}", f"{typed_command()} pay{elsewhere}"
+    is_sandbox = plan.sandbox_port is not None
     nodes = [f"  {name:<9} {HOST}:{port}   keeps up to {NODE_GB} GB" for name, port in plan.node_ports.items()]
     return "\n".join(
         [
@@ -241,6 +281,7 @@ def _screen(plan: Plan) -> str:
             "",
             f"  gateway   {plan.gateway}",
             *nodes,
+            *_payment_lines(plan),
             f"  data      {plan.folder}",
             f"  logs      {plan.folder / 'logs'}",
             "",
@@ -250,11 +291,20 @@ def _screen(plan: Plan) -> str:
             f"  {shell} upload FILE",
             f"  {shell} ls",
             f"  {shell}     (a prompt; try help)",
+            f"  {pay} tiers",
+            f"  {pay} buy --tier starter --phone 237670000001{'     (a test number that pays at once)' * is_sandbox}",
             "",
             "Kill a node and see that nothing is lost. Ctrl-C stops everything.",
             "",
         ]
     )
+
+
+def _payment_lines(plan: Plan) -> list[str]:
+    http = f"  http      {HOST}:{plan.http_port}   where Campay rings"
+    if not plan.sandbox_port:
+        return [http]
+    return [http, f"  sandbox   {HOST}:{plan.sandbox_port}   a pretended Campay: no money moves"]
 
 
 def _obituary(child: Child) -> str:

@@ -3,6 +3,7 @@
 <data folder>/secrets/    mode 0700
   cluster.key             what gateway and nodes know each other by, mode 0600
   digest.key              what codes and session tokens are digested with
+  admin.key               what operators show
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
     from cloudgrpc.config import Config, Key
 
-NAMES: dict[Key, str] = {("cluster", "secret"): "cluster", ("gateway", "digest_key"): "digest"}
+NAMES: dict[Key, str] = {
+    ("cluster", "secret"): "cluster",
+    ("gateway", "digest_key"): "digest",
+    ("admin", "key"): "admin",
+}
 SHORTEST = 16  # as for configured ones
 
 
@@ -33,13 +38,24 @@ def shared_secret(config: Config, section_key: Key) -> str:
     configured = str(getattr(getattr(config, section), key))
     if configured:
         return configured
-    path = config.data_folder / "secrets" / f"{NAMES[section_key]}.key"
+    path = _path(config, section_key)
     try:
         if not path.exists():
             _create(path)
         return _read(path)
     except OSError as error:
         raise LocalFile(path=path, reason=error.strerror or error) from error
+
+
+def secret_place(config: Config, section_key: Key) -> str:
+    """Where a secret is kept, for people."""
+    section, key = section_key
+    is_configured = bool(getattr(getattr(config, section), key))
+    return f"as configured in [{section}] {key}" if is_configured else f"in {_path(config, section_key)}"
+
+
+def _path(config: Config, section_key: Key) -> Path:
+    return config.data_folder / "secrets" / f"{NAMES[section_key]}.key"
 
 
 def _create(path: Path) -> None:

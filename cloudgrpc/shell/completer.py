@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DRIVE = "drive:"  # what a word of sync begins with that is a place in the drive
 SHOWN = 500  # more could not be read in a menu
+PAYMENTS = 20  # of a person's own; older ones are rarely meant
 LEAST_OF_SHARED = 2  # letters of `shared:` that tell it from a folder whose name begins like it
 
 
@@ -107,6 +108,8 @@ class Completer:
             Completes.REMOTE_TO_LOCAL: self._both if taken else self._remote,
             Completes.SIDE: self._side,
             Completes.TRASH: self._trash,
+            Completes.TIER: self._tiers,
+            Completes.PAYMENT: self._payments,
             Completes.COMMAND: self._names_of_commands,
         }
         return sources[mark](word)
@@ -135,6 +138,23 @@ class Completer:
             key = name_key(entry.name)
             if key.startswith(start):
                 yield Candidate(key[len(start) :], render.shown(entry.name), f"was {render.shown(entry.path)}")
+
+    def _tiers(self, word: str) -> Iterable[Candidate]:
+        session = self._places().session
+        request = pb.GetStorageTiersRequest(session_token=session.token)
+        tiers = session.call(session.gateway.payments.GetStorageTiers, request).tiers
+        return _beginning(
+            ((tier.tier_id, render.shown(f"{tier.name}, {tier.price_xaf:,} XAF")) for tier in tiers), word
+        )
+
+    def _payments(self, word: str) -> Iterable[Candidate]:
+        """The newest only."""
+        session = self._places().session
+        request = pb.GetPaymentHistoryRequest(session_token=session.token, limit=PAYMENTS)
+        payments = session.call(session.gateway.payments.GetPaymentHistory, request).payments
+        return _beginning(
+            ((each.payment_id, render.shown(f"{each.tier_name}, {each.status}")) for each in payments), word
+        )
 
     def _remote(self, word: str, *, is_folder_wanted: bool = False) -> Iterator[Candidate]:
         head, slash, start = word.rpartition("/")

@@ -22,6 +22,8 @@ class Completes(Enum):
     SIDE = auto()  # LOCAL, or with drive: or shared: before it REMOTE
     COMMAND = auto()  # commands of this shell
     TRASH = auto()  # names of what lies in the trash
+    TIER = auto()  # what can be bought
+    PAYMENT = auto()  # IDs of one's own payments
 
     def on(self, action: argparse.Action) -> None:
         _mark(action, self)
@@ -36,6 +38,8 @@ REMOTE_TO_LOCAL = Completes.REMOTE_TO_LOCAL
 SIDE = Completes.SIDE
 COMMAND = Completes.COMMAND
 TRASH = Completes.TRASH
+TIER = Completes.TIER
+PAYMENT = Completes.PAYMENT
 
 
 def suggest(action: argparse.Action, words: Sequence[str]) -> None:

@@ -43,12 +43,16 @@ def bar(shares: Sequence[Part]) -> str:
     return "".join(render.styled(part.sign * count, part.style) for part, count in zip(shares, cells, strict=True))
 
 
-def show(info: pb.StorageInfoResponse, usage: pb.StorageUsageResponse) -> None:
+def show_bar(info: pb.StorageInfoResponse, usage: pb.StorageUsageResponse) -> None:
     share = info.used_bytes / info.allocated_bytes if info.allocated_bytes else 0.0
     print(f"{size_words(info.used_bytes)} of {size_words(info.allocated_bytes)} used ({share:.0%})")
-    drawn = parts(info, usage)
-    print(f"[{bar(drawn)}]\n")
-    for part in drawn:
+    print(f"[{bar(parts(info, usage))}]")
+
+
+def show(info: pb.StorageInfoResponse, usage: pb.StorageUsageResponse) -> None:
+    show_bar(info, usage)
+    print()
+    for part in parts(info, usage):
         print(f"  {render.styled(part.sign, part.style)}  {part.words:<18}{size_words(part.size):>10}")
     print(f"\n{render.count(usage.total_files, 'file')}, {render.count(usage.total_folders, 'folder')}")
     if usage.usage_by_type:

@@ -191,6 +191,7 @@ class Shell:
             Part("Change", ("mkdir", "mv", "cp", "rm", "delete"), self._change_commands),
             Part("Get back", ("trash", "restore", "versions"), self._history_commands),
             Part("Share", ("share", "unshare", "shares", "shared"), self._sharing_commands),
+            Part("Buy room", ("pay",), self._pay_commands),
             Part("This shell", ("help", "exit", "quit"), self._own_commands),
         ]
 
@@ -238,6 +239,11 @@ class Shell:
         from cloudgrpc.shell.commands_sharing import SharingCommands
 
         return SharingCommands(self._session, self.places).commands()
+
+    def _pay_commands(self) -> list[Command]:
+        from cloudgrpc.shell.commands_pay import PayCommands
+
+        return PayCommands(self.gateway, self._store, self._entrance, self._person).commands()
 
     def _own_commands(self) -> list[Command]:
         return [

@@ -13,9 +13,10 @@ from cloudgrpc.core.introductions import Introduction
 from cloudgrpc.core.peers import Visitor
 from cloudgrpc.meta import accounts, changes, copies, nodes, orphans, sweeping, tree, uploads
 from cloudgrpc.meta import db as meta_db
-from cloudgrpc.meta.accounts import Caller, NewSession, Promise
+from cloudgrpc.meta.accounts import Caller, NewSession
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Event, Extent, Upload, Version, new_id
+from cloudgrpc.meta.promises import Promise
 from cloudgrpc.meta.uploads import Planned, Stored, Wish
 
 if TYPE_CHECKING:

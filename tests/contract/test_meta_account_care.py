@@ -19,8 +19,8 @@ from cloudgrpc.errors import (
     UploadEnded,
 )
 from cloudgrpc.meta import accounts, changes, closing, exports, files, paces, sessions, sharing
-from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.meta.models import Account, Entry, OtpChallenge, Pace, Session, Upload, new_id
+from cloudgrpc.meta.promises import Promise
 from cloudgrpc.meta.sharing import Terms
 from contract.meta_fixture import HOUR, LIMITS, Meta, session, visitor
 

@@ -12,9 +12,9 @@ from cloudgrpc.core import otp
 from cloudgrpc.core.otp import Verdict
 from cloudgrpc.errors import AccountUnknown, AlreadyEnrolled, PoolPromised, ProofMissing, SessionEnded
 from cloudgrpc.meta import accounts, files, sessions, tree
-from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.meta.files import Room
 from cloudgrpc.meta.models import Account, OtpChallenge, Proof, Session, new_id
+from cloudgrpc.meta.promises import Promise
 from contract.meta_fixture import GB, HOUR, Meta, session, visitor
 
 if TYPE_CHECKING:

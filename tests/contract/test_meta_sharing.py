@@ -11,9 +11,9 @@ import pytest
 from cloudgrpc.core import paging
 from cloudgrpc.errors import InvalidField, Missing, OwnerOnly, ReadOnlyShare, UploadEnded
 from cloudgrpc.meta import accounts, changes, closing, files, sharing, tree
-from cloudgrpc.meta.accounts import Promise
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Entry, Event, Share, new_id
+from cloudgrpc.meta.promises import Promise
 from cloudgrpc.meta.sharing import Mine, Terms, WithMe
 from contract.meta_fixture import GB, HOUR, LIMITS, Meta, session, visitor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -25,11 +26,11 @@ def faults_of(folder: Path, **arguments: object) -> list[str]:
 
 def uncommented() -> str:
     """config.toml as if somebody had activated every key."""
-    return re.sub(r"^# (?=\w+ = )", "", CONFIG_TOML.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return re.sub(r"^# (?=\w+ = |    \{|\])", "", CONFIG_TOML.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 def test_the_file_for_people_names_every_key_with_its_default() -> None:
-    assert tomllib.loads(uncommented()) == msgspec.to_builtins(Config())
+    assert tomllib.loads(uncommented()) == msgspec.json.decode(msgspec.json.encode(Config()))
 
 
 def test_the_file_for_people_changes_nothing_as_it_stands(tmp_path: Path) -> None:
@@ -38,8 +39,8 @@ def test_the_file_for_people_changes_nothing_as_it_stands(tmp_path: Path) -> Non
 
 def test_the_file_for_people_explains_every_key() -> None:
     for paragraph in CONFIG_TOML.read_text(encoding="utf-8").split("\n\n")[1:]:
-        explanation, _, setting = paragraph.rstrip().rpartition("\n")
-        assert re.match(r"# \w+ = ", setting), paragraph
+        explanation, *settings = re.split(r"\n(?=# \w+ = )", paragraph.rstrip())
+        assert len(settings) == 1, paragraph
         assert re.search(r"^# [A-Z].*", explanation, flags=re.MULTILINE), paragraph
         assert explanation.endswith("."), paragraph
 
@@ -90,9 +91,56 @@ def test_the_names_that_users_have_already_work(tmp_path: Path) -> None:
 )
 def test_every_key_has_its_name_in_the_environment(tmp_path: Path, section: str, key: str) -> None:
     default = getattr(getattr(Config(), section), key)
-    said = str(default).lower() if isinstance(default, bool) else str(default)
+    is_json = isinstance(default, (bool, tuple))
+    said = msgspec.json.encode(default).decode() if is_json else str(default)
     environment = {f"CLOUDGRPC_{section}_{key}".upper(): said}
     assert load(environment=environment, folder=tmp_path) == Config()
+
+
+@pytest.mark.parametrize(
+    ("tier", "words"),
+    [
+        ({"storage_mb": 0}, ">= 1"),
+        ({"storage_mb": -1}, ">= 1"),
+        ({"storage_mb": 1 << 62}, "<= 1000000000"),
+        ({"storage_mb": 1.5}, "int"),
+        ({"price_xaf": 0}, ">= 1"),
+        ({"price_xaf": 99.5}, "int"),
+        ({"price_xaf": 1 << 40}, "<= 100000000"),
+        ({"tier_id": "Big One"}, "regex"),
+        ({"name": "\x1b[2J"}, "printable"),
+        ({"tier_id": "second"}, "two have one tier_id"),
+    ],
+)
+def test_a_tier_that_cannot_be_sold_is_refused(tmp_path: Path, tier: dict[str, object], words: str) -> None:
+    good = {"tier_id": "first", "name": "First", "storage_mb": 1, "price_xaf": 1}
+    tiers = [{**good, **tier}, {**good, "tier_id": "second"}]
+    told = faults_of(tmp_path, environment={"CLOUDGRPC_PAYMENTS_TIERS": json.dumps(tiers)})
+    assert len(told) == 1
+    assert "tiers" in told[0].lower()
+    assert words in told[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "api"),
+    [
+        ("https://demo.campay.net/api", "demo", "https://demo.campay.net/api"),
+        ("https://demo.campay.net", "demo", "https://demo.campay.net/api"),
+        ("https://www.campay.net/api/", "production", "https://www.campay.net/api"),
+        ("http://127.0.0.1:50053/api", "sandbox", "http://127.0.0.1:50053/api"),
+        ("http://localhost:1", "sandbox", "http://localhost:1/api"),
+    ],
+)
+def test_the_url_of_campay_tells_whether_money_is_real(tmp_path: Path, url: str, mode: str, api: str) -> None:
+    told = {"CAMPAY_BASE_URL": url, "CAMPAY_APP_USERNAME": "drive", "CAMPAY_APP_PASSWORD": "a password"}
+    campay = load(environment=told, folder=tmp_path).campay
+    assert (campay.mode, campay.api_url) == (mode, api)
+
+
+@pytest.mark.parametrize("host", ["www.campay.net", "127.0.0.1.example.org", "localhost.example.org", "192.168.0.1"])
+def test_money_never_travels_unencrypted_to_another_machine(tmp_path: Path, host: str) -> None:
+    told = {"CAMPAY_BASE_URL": f"http://{host}/api"}
+    assert faults_of(tmp_path, environment=told) == ["[campay] base_url: needs https"]
 
 
 def test_all_faults_are_told_at_once_each_by_its_place(tmp_path: Path) -> None:

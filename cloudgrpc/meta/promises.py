@@ -1,0 +1,47 @@
+"""What the pool has promised to all accounts together, and whether it may promise more: see core.quota."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from peewee import fn
+
+from cloudgrpc.core import quota
+from cloudgrpc.core.payment_states import OPEN
+from cloudgrpc.core.units import size_words
+from cloudgrpc.meta.db import locked
+from cloudgrpc.meta.models import Account, Cluster, Node, Payment
+
+if TYPE_CHECKING:
+    from cloudgrpc.errors import Limit
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a new account gets, and what the pool may promise."""
+
+    new_account_bytes: int
+    copies: int
+    overcommit: float
+
+
+def take_turn() -> None:
+    """Until the transaction ends nobody else is promised anything: two cannot both get the last of the pool."""
+    locked(Cluster.select()).execute()
+
+
+def check(needed: int, promise: Promise, refusal: type[Limit]) -> None:
+    """Raises: `refusal`, of the facts needed, promised and limit, when the pool cannot promise so much more."""
+    take_turn()
+    capacity = _sum(Node.select(fn.SUM(Node.capacity_bytes)))
+    promised = _sum(Account.select(fn.SUM(Account.quota_bytes))) + _sum(
+        Payment.select(fn.SUM(Payment.storage_bytes)).where(Payment.state.in_(OPEN))
+    )
+    limit = quota.promise_limit(capacity, promise.copies, promise.overcommit)
+    if promised + needed > limit:
+        raise refusal(needed=size_words(needed), promised=size_words(promised), limit=size_words(limit))
+
+
+def _sum(query: object) -> int:
+    return int(query.scalar() or 0)  # type: ignore[attr-defined]

@@ -1,0 +1,175 @@
+"""The gateway's parts and how they hang together: built in one function, known to each other by constructor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+
+from cloudgrpc import rpc
+from cloudgrpc.actions.account_care import AccountCare
+from cloudgrpc.actions.accounts import Accounts
+from cloudgrpc.actions.admins import Admins
+from cloudgrpc.actions.audit import Audit
+from cloudgrpc.actions.budget import Budget
+from cloudgrpc.actions.collecting import Collecting
+from cloudgrpc.actions.downloads import Downloads
+from cloudgrpc.actions.files import Files
+from cloudgrpc.actions.history import History
+from cloudgrpc.actions.intake import Parts
+from cloudgrpc.actions.nodes import Nodes
+from cloudgrpc.actions.pacing import Pacing
+from cloudgrpc.actions.payment_desk import PaymentDesk
+from cloudgrpc.actions.payments import Payments
+from cloudgrpc.actions.repair import Repair
+from cloudgrpc.actions.searching import Searching
+from cloudgrpc.actions.settling import Settling
+from cloudgrpc.actions.sharing import Sharing
+from cloudgrpc.actions.trash import Trash
+from cloudgrpc.actions.upkeep import Upkeep
+from cloudgrpc.actions.upload_sessions import UploadSessions
+from cloudgrpc.actions.uploads import Uploads
+from cloudgrpc.actions.versions import Versions
+from cloudgrpc.chunks.remote import RemoteStore
+from cloudgrpc.config import MIB
+from cloudgrpc.meta.promises import Promise
+from cloudgrpc.pb import cloud_storage_pb2_grpc as services
+from cloudgrpc.servers.secrets_store import shared_secret
+from cloudgrpc.services.admin import AdminService
+from cloudgrpc.services.auth import AuthService
+from cloudgrpc.services.file import FileService, add_file_service
+from cloudgrpc.services.history import HistoryService
+from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, Visitors
+from cloudgrpc.services.node import NodeService
+from cloudgrpc.services.payment import PaymentService
+from cloudgrpc.services.sharing import SharingService
+from cloudgrpc.services.storage import StorageService
+from cloudgrpc.services.upload import UploadService, add_upload_service
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from cloudgrpc.config import Config
+    from cloudgrpc.meta.db import Database
+    from cloudgrpc.outside.campay import Campay
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What of the world the gateway speaks to. `deliver(email, code)` brings a sign-in code to its owner; `campay`:
+    None when there is no account there."""
+
+    deliver: Callable[[str, str], Awaitable[None]]
+    campay: Campay | None
+
+
+@dataclass(frozen=True)
+class House:
+    accounts: Accounts
+    admins: Admins
+    care: AccountCare
+    audit: Audit
+    files: Files
+    trash: Trash
+    versions: Versions
+    history: History
+    sharing: Sharing
+    searching: Searching
+    uploads: Uploads
+    sessions: UploadSessions
+    downloads: Downloads
+    settling: Settling
+    payments: Payments
+    desk: PaymentDesk
+    nodes: Nodes
+    upkeep: Upkeep
+
+    async def close(self) -> None:
+        await self.payments.close()
+        await self.settling.close()
+        await self.accounts.close()
+        await self.audit.close()
+        await self.nodes.close()
+
+
+def build(config: Config, database: Database, secret: str, cluster_id: str, outside: Outside) -> House:
+    timeout_s = config.cluster.node_timeout_s
+    the_nodes = Nodes(
+        database,
+        config.cluster,
+        cluster_id,
+        lambda node: RemoteStore(node.node_id, node.host, node.port, secret, timeout_s),
+    )
+    promise = Promise(config.drive.new_account_mb * MIB, config.cluster.replication_factor, config.drive.overcommit)
+    digest_key = shared_secret(config, ("gateway", "digest_key"))
+    care = AccountCare(database, config.upkeep.closed_account_s)
+    parts = Parts(database, the_nodes, Budget(), config.drive.silence_s)
+    downloads = Downloads(parts)
+    repair = Repair(database, the_nodes, config.upkeep)
+    collecting = Collecting(database, the_nodes, config.upkeep)
+    trash, versions = Trash(database, config.drive), Versions(database, config.drive)
+    sharing = Sharing(database)
+    settling = Settling(database, outside.campay, config.payments.look_s)
+    chores = [
+        collecting.take_inventories,
+        collecting.collect,
+        care.tidy,
+        trash.end_old,
+        versions.end_old,
+        trash.sweep,
+        sharing.end_expired,
+        settling.look_due,
+    ]
+    return House(
+        accounts=Accounts(database, digest_key, outside.deliver, promise, config.limits),
+        admins=Admins(database, shared_secret(config, ("admin", "key")), config.limits.admin_tries_per_hour),
+        care=care,
+        audit=Audit(database),
+        files=Files(database, config.drive),
+        trash=trash,
+        versions=versions,
+        history=History(database),
+        sharing=sharing,
+        searching=Searching(database),
+        uploads=Uploads(parts, config.drive),
+        sessions=UploadSessions(parts, downloads, config.drive),
+        downloads=downloads,
+        settling=settling,
+        payments=Payments(database, outside.campay, settling, config, promise),
+        desk=PaymentDesk(database, outside.campay, settling),
+        nodes=the_nodes,
+        upkeep=Upkeep(database, the_nodes, repair, chores, config.upkeep),
+    )
+
+
+def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
+    interceptors = [
+        # The first is the outermost. It must see the visitor that the second tells of, so both run in the call's task.
+        ErrorsToStatuses(house.audit.refused),
+        Visitors(Pacing(config.limits.peer_calls_per_second), behind_proxy=config.gateway.behind_proxy),
+        ClusterSecret(secret),
+    ]
+    server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
+    services.add_AuthServiceServicer_to_server(AuthService(house.accounts, house.care), server)
+    files = FileService(
+        house.accounts,
+        house.files,
+        uploads=house.uploads,
+        downloads=house.downloads,
+        sharing=house.sharing,
+        searching=house.searching,
+        settings=config.drive,
+    )
+    add_file_service(files, server)
+    add_upload_service(UploadService(house.accounts, house.sessions, config.drive), server)
+    history = HistoryService(house.accounts, house.trash, house.versions, house.history)
+    services.add_HistoryServiceServicer_to_server(history, server)
+    services.add_SharingServiceServicer_to_server(SharingService(house.accounts, house.sharing), server)
+    services.add_StorageServiceServicer_to_server(StorageService(house.accounts, house.files), server)
+    # What these do not implement, the generated servicers answer with UNIMPLEMENTED.
+    services.add_NodeServiceServicer_to_server(NodeService(house.nodes), server)  # type: ignore[abstract]
+    services.add_PaymentServiceServicer_to_server(PaymentService(house.accounts, house.payments), server)
+    admin = AdminService(house.admins, house.desk, house.payments.mode)  # type: ignore[abstract]
+    services.add_AdminServiceServicer_to_server(admin, server)
+    return server

@@ -1,0 +1,204 @@
+"""Payments in every order of doorbells, rounds, looks, cancellations, operators and crashes: one payment grants at most
+once, and at least once when Campay says that the money came."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from cloudgrpc.core.payment_states import State
+from cloudgrpc.errors import CloudError
+from cloudgrpc.meta.models import Account, Payment, StorageGrant
+from cloudgrpc.outside import campay_plays
+from cloudgrpc.outside.campay_plays import Play, Reply
+from contract.payment_fixture import TIER, Shop
+from sandbox import SandboxServer
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+
+    from contract.meta_fixture import Meta
+
+# Numbers of whose transactions nothing becomes until a test says so.
+PHONES = {
+    "237670000090": Play("answers, and stays pending"),
+    "237670000091": Play("answers 500, but it was made", reply=Reply.ERROR),
+    "237670000092": Play("is cut, but it was made", reply=Reply.CUT),
+    "237670000093": Play("answers 500, and nothing was made", reply=Reply.ERROR, is_made=False),
+    "237670000094": Play("refuses", reply=Reply.REFUSED, is_made=False),
+}
+TIERS = st.sampled_from([TIER, "basic"])
+ANY = st.integers(0, 1 << 30)
+EFFECTS = st.one_of(st.none(), st.none(), st.integers(0, 11))
+
+
+class Shopping(RuleBasedStateMachine):
+    database: Meta
+    campay: SandboxServer
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.campay.sandbox.transactions.clear()
+        self.alice = self.database.enroll()
+        self.at_first = self.account().quota_bytes
+        self.shop = Shop(self.database.database, self.campay.settings())
+
+    def teardown(self) -> None:
+        """Whatever happened, the next rounds find everything out."""
+        self.everything_due()
+        self.shop.act(self.shop.settling.look_due())
+        self.check_every_money_is_room()
+        self.shop.close()
+
+    # What there is
+
+    def account(self) -> Account:
+        return self.database.run(Account.get_by_id, self.alice.account_id)
+
+    def payments(self) -> list[Payment]:
+        mine = Payment.select().where(Payment.account_id == self.alice.account_id)
+        return self.database.run(lambda: list(mine.order_by(Payment.created_at)))
+
+    def grants(self) -> dict[str, StorageGrant]:
+        mine = StorageGrant.select().where(StorageGrant.account_id == self.alice.account_id)
+        return {grant.payment_id: grant for grant in self.database.run(lambda: list(mine))}
+
+    def pick(self, which: int) -> Payment | None:
+        there = self.payments()
+        return there[which % len(there)] if there else None
+
+    def act(self, crash_at: int | None, work: Coroutine[Any, Any, Any]) -> Any:
+        self.shop.fuse.left = crash_at
+        try:
+            return self.shop.act(work)
+        except CloudError as error:
+            return error
+        finally:
+            self.shop.fuse.left = None
+
+    def everything_due(self) -> None:
+        self.database.sql("UPDATE payment SET look_at = 0 WHERE look_at IS NOT NULL")
+
+    # What happens
+
+    @rule(tier=TIERS, phone=st.sampled_from(sorted(PHONES)), crash_at=EFFECTS)
+    def buy(self, tier: str, phone: str, crash_at: int | None) -> None:
+        self.act(crash_at, self.shop.payments.buy(self.alice, tier, "mtn_momo", phone, ""))
+
+    @rule(which=ANY, status=st.sampled_from(["SUCCESSFUL", "SUCCESSFUL", "FAILED"]))
+    def money_moves_or_not(self, which: int, status: str) -> None:
+        made = [each for each in self.campay.sandbox.transactions.values() if each.status != "SUCCESSFUL"]
+        if made:
+            self.campay.sandbox.settle(made[which % len(made)].reference, status)
+
+    @rule(which=ANY, crash_at=EFFECTS, lies=st.booleans())
+    def the_doorbell_rings(self, which: int, crash_at: int | None, lies: bool) -> None:
+        made = list(self.campay.sandbox.transactions.values())
+        if made:
+            told = made[which % len(made)]
+            reference = made[0].reference if lies else told.reference
+            self.act(crash_at, self.shop.settling.ring(told.external_reference, reference))
+
+    @rule(crash_at=EFFECTS)
+    def a_round_comes(self, crash_at: int | None) -> None:
+        self.everything_due()
+        self.act(crash_at, self.shop.settling.look_due())
+
+    @rule(which=ANY, crash_at=EFFECTS)
+    def the_buyer_looks(self, which: int, crash_at: int | None) -> None:
+        payment = self.pick(which)
+        if payment:
+            self.act(crash_at, self.shop.payments.check(self.alice, payment.payment_id))
+
+    @rule(which=ANY, crash_at=EFFECTS)
+    def the_buyer_cancels(self, which: int, crash_at: int | None) -> None:
+        payment = self.pick(which)
+        if payment:
+            self.act(crash_at, self.shop.payments.cancel(self.alice, payment.payment_id))
+
+    @rule(which=ANY, crash_at=EFFECTS)
+    def an_operator_asks(self, which: int, crash_at: int | None) -> None:
+        payment = self.pick(which)
+        if payment:
+            self.act(crash_at, self.shop.desk.reconcile(payment.payment_id))
+
+    @rule(which=ANY, of=ANY, crash_at=EFFECTS)
+    def an_operator_gives_a_reference(self, which: int, of: int, crash_at: int | None) -> None:
+        payment, made = self.pick(which), list(self.campay.sandbox.transactions)
+        if payment and made:
+            self.act(crash_at, self.shop.desk.set_reference(payment.payment_id, made[of % len(made)]))
+
+    @rule(which=ANY, crash_at=EFFECTS)
+    def an_operator_pays_back(self, which: int, crash_at: int | None) -> None:
+        payment = self.pick(which)
+        if payment:
+            self.act(crash_at, self.shop.desk.refund(payment.payment_id, "a mistake"))
+
+    @rule()
+    def two_minutes_pass(self) -> None:
+        self.database.age("payment", "created_at", 120_000_000)
+
+    # What must hold
+
+    @invariant()
+    def the_quota_is_what_was_granted(self) -> None:
+        standing = [grant.storage_bytes for grant in self.grants().values() if grant.taken_back_at is None]
+        assert self.account().quota_bytes == self.at_first + sum(standing)
+
+    @invariant()
+    def what_is_completed_is_granted_and_nothing_else(self) -> None:
+        grants = self.grants()
+        for payment in self.payments():
+            granted = payment.payment_id in grants and grants[payment.payment_id].taken_back_at is None
+            assert granted == (payment.state == State.COMPLETED)
+
+    @invariant()
+    def nothing_is_granted_without_money(self) -> None:
+        came = {
+            each.external_reference for each in self.campay.sandbox.transactions.values() if each.status == "SUCCESSFUL"
+        }
+        assert {*self.grants()} <= came
+
+    @invariant()
+    def campay_is_never_asked_twice_to_collect(self) -> None:
+        asked = [each.external_reference for each in self.campay.sandbox.transactions.values()]
+        assert len(asked) == len(set(asked))
+
+    @invariant()
+    def one_payment_a_tier_is_open(self) -> None:
+        tiers = [payment.tier_id for payment in self.payments() if payment.state in (State.PENDING, State.PROCESSING)]
+        assert len(tiers) == len(set(tiers))
+
+    def check_every_money_is_room(self) -> None:
+        grants = self.grants()
+        for payment in self.payments():
+            if payment.state == State.REFUNDED:
+                continue
+            came = [
+                each
+                for each in self.campay.sandbox.transactions.values()
+                if (each.external_reference, each.status) == (payment.payment_id, "SUCCESSFUL")
+            ]
+            assert bool(came) == (payment.payment_id in grants), payment.__data__
+
+
+@pytest.fixture
+def campay(monkeypatch: pytest.MonkeyPatch) -> Iterator[SandboxServer]:
+    for phone, play in PHONES.items():
+        monkeypatch.setitem(campay_plays.PLAYS, int(phone[-2:]), play)
+    with SandboxServer() as server:
+        yield server
+
+
+@pytest.mark.timeout(1800)
+def test_every_money_that_came_is_room_once_whatever_happens_in_between(
+    database: Meta, campay: SandboxServer, pytestconfig: pytest.Config
+) -> None:
+    is_long = pytestconfig.getoption("--soak")
+    runs = settings(max_examples=200 if is_long else 12, stateful_step_count=60 if is_long else 20, deadline=None)
+    machine = type("Shopping", (Shopping,), {"database": database, "campay": campay})
+    run_state_machine_as_test(machine, settings=runs)
