@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ UNLIMITED: dict[str, object] = {
     "limits_peer_tries_per_hour": 1_000_000_000,
     "limits_calls_per_second": 1_000_000,
     "limits_peer_calls_per_second": 1_000_000,
+    "limits_admin_tries_per_hour": 1_000_000_000,
 }
 
 FREE = "00000000000000000000000000000000"  # an id that nothing has
@@ -54,6 +56,7 @@ class Needs(Enum):
     PROOF = "a verified address"
     SESSION = "a session"
     LATER = "not offered yet"
+    ADMIN_KEY = "the admin key"
     SECRET_OF_GATEWAY = "the cluster's secret, at a gateway"
     SECRET_OF_NODE = "the cluster's secret, at a node"
 
@@ -77,6 +80,7 @@ class Person:
     given_token: str = ""  # of a folder that somebody else shares with this person
     given_id: str = ""
     session_id: str = ""  # of another session than `user` speaks with
+    payment_id: str = ""  # of a payment under way
     request_id: str = ""
     proof: str = ""  # a verification token for the address
     more_tokens: list[str] = field(default_factory=list)
@@ -110,6 +114,7 @@ class Person:
             "a share with them": self.given_token,
             "what is shared with them": self.given_id,
             "a session": self.session_id,
+            "a payment": self.payment_id,
             "the account": self.user.user_id,
         }
 
@@ -139,7 +144,31 @@ def settle(cluster: Cluster, name: str, giver: User) -> Person:
     person.version_id = str(cluster.rows(f"SELECT version_id FROM entry WHERE entry_id = '{person.file_id}'")[0][0])
     person.chunk_id = cluster.chunks_of(person.file_id)[0]
     person.proof = cluster.prove(user.email)
+    pay_again(person)
     return person
+
+
+def pay_again(person: Person) -> None:
+    """A payment under way, which `payment_id` names. It also waits for an operator, who may mark it as paid back."""
+    person.payment_id = secrets.token_hex(16)
+    values = {
+        "payment_id": person.payment_id,
+        "account_id": person.user.user_id,
+        "email": person.email,
+        "tier_id": f"tier-{person.payment_id}",
+        "tier_name": f"{person.name}-tier",
+        "mode": "sandbox",
+        "provider": "mtn_momo",
+        "phone": "23767*****12",
+        "state": "processing",
+        "reference": f"{person.name}-{person.payment_id}",
+        "attention": f"{person.name}-attention",
+    }
+    told = ", ".join(f"'{value}'" for value in values.values())
+    person.cluster.change(
+        f"INSERT INTO payment ({', '.join(values)}, storage_bytes, price_xaf, amount_xaf, created_at)"
+        f" VALUES ({told}, 1, 500, 10, 1)"
+    )
 
 
 def sign_in_again(person: Person) -> None:
@@ -166,6 +195,17 @@ def _session(make: Callable[[Person], Message], to_others: str = "OK") -> Rpc:
 def _ones_own(make: Callable[[Person], Message]) -> Rpc:
     """For things of the person's own; those of others do not exist."""
     return _session(make, "NOT_FOUND")
+
+
+def _admins(make: Callable[[Person], Any]) -> Rpc:
+    """The request gets the key besides."""
+
+    def ask(person: Person) -> list[Message]:
+        request = make(person)
+        request.admin_key = admin_key(person.cluster)
+        return [request]
+
+    return Rpc(Needs.ADMIN_KEY, ask)
 
 
 def _later(make: Callable[[Person], Message]) -> Rpc:
@@ -285,17 +325,20 @@ RPCS: dict[str, Rpc] = {
     ),
     "StorageService/GetStorageInfo": _session(lambda p: pb.StorageInfoRequest(session_token=p.token)),
     "StorageService/GetStorageUsage": _session(lambda p: pb.StorageUsageRequest(session_token=p.token)),
-    "PaymentService/GetStorageTiers": _later(lambda p: pb.GetStorageTiersRequest()),
-    "PaymentService/InitiatePayment": _later(
+    "PaymentService/GetStorageTiers": Rpc(Needs.NOTHING, lambda p: [pb.GetStorageTiersRequest()]),
+    "PaymentService/InitiatePayment": _session(
         lambda p: pb.InitiatePaymentRequest(
-            session_token=p.token, tier_id="basic", provider="mtn_momo", phone_number="237670000000"
-        )
+            session_token=p.token, tier_id="basic", provider="mtn_momo", phone_number="237670000012", request_id="buy"
+        ),
+        "UNAVAILABLE",  # for everybody: these clusters have no account at Campay
     ),
-    "PaymentService/CheckPaymentStatus": _later(
-        lambda p: pb.CheckPaymentStatusRequest(session_token=p.token, payment_id=FREE)
+    "PaymentService/CheckPaymentStatus": _ones_own(
+        lambda p: pb.CheckPaymentStatusRequest(session_token=p.token, payment_id=p.payment_id)
     ),
-    "PaymentService/GetPaymentHistory": _later(lambda p: pb.GetPaymentHistoryRequest(session_token=p.token, limit=9)),
-    "PaymentService/CancelPayment": _later(lambda p: pb.CancelPaymentRequest(session_token=p.token, payment_id=FREE)),
+    "PaymentService/GetPaymentHistory": _session(lambda p: pb.GetPaymentHistoryRequest(session_token=p.token, limit=9)),
+    "PaymentService/CancelPayment": _ones_own(
+        lambda p: pb.CancelPaymentRequest(session_token=p.token, payment_id=p.payment_id)
+    ),
     "NodeService/RegisterNode": _gateways(
         lambda p: pb.RegisterNodeRequest(
             node_id="stranger", host="127.0.0.1", port=1, storage_capacity=1, cpu_cores=1, instance_id=FREE
@@ -322,6 +365,15 @@ RPCS: dict[str, Rpc] = {
     "AdminService/StreamSystemEvents": _later(lambda p: pb.StreamEventsRequest(admin_key="x" * 43)),
     "AdminService/ListAllUsers": _later(lambda p: pb.ListUsersRequest(admin_key="x" * 43)),
     "AdminService/ListAllNodes": _later(lambda p: pb.ListNodesRequest(admin_key="x" * 43)),
+    "AdminService/ListPayments": _admins(lambda p: pb.ListPaymentsRequest(user=p.email, page_size=1)),
+    "AdminService/GetPaymentTotals": _admins(lambda p: pb.PaymentTotalsRequest(user=p.email)),
+    "AdminService/ReconcilePayment": _admins(lambda p: pb.ReconcilePaymentRequest(payment_id=p.payment_id)),
+    "AdminService/SetPaymentReference": _admins(
+        lambda p: pb.SetPaymentReferenceRequest(payment_id=p.payment_id, transaction_ref="a-reference")
+    ),
+    "AdminService/RefundPayment": _admins(
+        lambda p: pb.RefundPaymentRequest(payment_id=p.payment_id, reason="paid twice")
+    ),
     "AdminService/GetUserDetails": _later(lambda p: pb.UserDetailsRequest(admin_key="x" * 43, user_id=p.user.user_id)),
 }
 
@@ -356,6 +408,10 @@ def _new_chunk() -> pb.StoreChunkRequest:
 
 def _instance_id(cluster: Cluster) -> str:
     return str(cluster.rows("SELECT instance_id FROM node WHERE node_id = 'node1'")[0][0])
+
+
+def admin_key(cluster: Cluster) -> str:
+    return (cluster.data / "secrets" / "admin.key").read_text().strip()
 
 
 def cluster_secret(cluster: Cluster) -> str:

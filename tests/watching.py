@@ -27,7 +27,17 @@ UNWATCHED = {"event", "sqlite_sequence", "pace", "lease"}
 UNWATCHED_COLUMNS = {"inventory_at", "last_used_at"}
 # Of what does not exist, where it is not simply not_found.
 CODES = {"AuthService/EndSession": "session_unknown", "HistoryService/RestoreFile": "not_in_trash"}
-ID_FIELDS = ("file_id", "folder_id", "parent_folder_id", "session_id", "target_folder_id", "upload_id", "share_token")
+CODES |= dict.fromkeys(["PaymentService/CheckPaymentStatus", "PaymentService/CancelPayment"], "payment_unknown")
+ID_FIELDS = (
+    "file_id",
+    "folder_id",
+    "parent_folder_id",
+    "session_id",
+    "target_folder_id",
+    "upload_id",
+    "share_token",
+    "payment_id",
+)
 
 
 class Watch:

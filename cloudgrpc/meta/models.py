@@ -328,6 +328,10 @@ class Payment(Table):
     refunded_at = BigIntegerField(null=True)
     refund_reason = TextField(default="")
 
+    class Meta:
+        # That one per account and tier is open is in the migration, since peewee writes no partial index here.
+        indexes = ((("account_id", "request_id"), True), (("account_id", "created_at", "payment_id"), False))
+
 
 class StorageGrant(Table):
     """Room that a payment brought: made in the transaction that completes the payment and raises the quota, once."""

@@ -18,17 +18,13 @@ from cloudgrpc import rpc
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import AuthServiceStub
 from cluster_harness import Cluster
+from every_rpc import METHODS, Needs, names
 from user import CALL_S, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-METHODS = {
-    f"{service.name}/{method.name}": method
-    for service in pb.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-}
-LATER = [name for name in METHODS if name.startswith(("PaymentService/", "AdminService/"))]
+LATER = names(Needs.LATER)
 NODE_CALLS = [name for name in METHODS if name.startswith("NodeService/")]
 GATEWAYS_HALF = ["NodeService/RegisterNode", "NodeService/Heartbeat"]
 BAD_EMAILS = ["", "a", "@", "a@", "@b.org", "a@b", "a b@c.org", "a@b@c.org", "a@-b.org", "a@b..org", "a@b.org\n@c.org"]

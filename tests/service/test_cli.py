@@ -288,7 +288,10 @@ def test_a_gateway_says_at_its_start_what_it_is_and_is_ready_in_two_seconds(idle
     assert lines["database"] == f"SQLite in {idle.data / 'metadata.sqlite3'}"
     assert lines["pool"] == "0 GB, grows as nodes join"
     assert "printed here" in lines["mail"]
-    assert lines["payments"] == "not configured"
+    assert lines["payments"] == "not configured: nothing can be bought"
+    key = idle.data / "secrets" / "admin.key"
+    assert lines["admin key"] == f"in {key}"
+    assert key.read_text().strip() not in program.out.read_text() + program.err.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -30,6 +30,7 @@ LOOKS = {
     "SharingService/ListShares",
     "SharingService/OpenShare",
     "UploadService/GetUpload",
+    "PaymentService/CheckPaymentStatus",
 }
 WITH_IDS = [name for name in names(Needs.SESSION) if RPCS[name].to_others == "NOT_FOUND"]
 CHANGES = [name for name in WITH_IDS if name not in LOOKS]
