@@ -1,7 +1,7 @@
 """`python3 scripts/test.py`: sets everything up, then runs every check and every test.
 
-    scripts/test.py                     everything, one line per check, then pytest
-    scripts/test.py --soak              the same with the long and deep runs
+    scripts/test.py                     everything, one line per check, then pytest, on several cores
+    scripts/test.py --soak              the same with the long and deep runs, one test at a time
     scripts/test.py PATHS… -k WORD …    pytest alone, with these arguments (paths as seen from the checkout)
 
 A check's output is shown when it fails. The last line is `N passed, N failed`, checks and tests counted alike; the exit
@@ -10,6 +10,7 @@ code is 1 when anything failed.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -30,6 +31,10 @@ CONTRACT = ROOT / "tests" / "contract" / "cloud_storage.proto"
 BUF_LINT = """{"version": "v2", "lint": {"use": ["STANDARD"], "except": [
     "PACKAGE_DIRECTORY_MATCH", "PACKAGE_VERSION_SUFFIX", "RPC_REQUEST_STANDARD_NAME", "RPC_RESPONSE_STANDARD_NAME"]}}"""
 BUF_BREAKING = '{"version": "v2", "breaking": {"use": ["FILE"]}}'
+# Half of a test is waiting, so two workers pay on one core, too; each has a PostgreSQL and clusters of its own.
+WORKERS = min(max(os.cpu_count() or 1, 2), 4)
+# A file's tests share a cluster, so they stay together. As they are listed: the slow ones first, the quick ones last.
+SIDE_BY_SIDE = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def checks(against: Path) -> dict[str, list[str]]:
@@ -133,7 +138,8 @@ def main(words: list[str]) -> int:
     results: Counter[str] = Counter()
     if everything:
         results += run_checks()
-    results += run_pytest(words)
+    # The long runs measure how quick things are, and whoever looks at a part wants to see it in order.
+    results += run_pytest(words or SIDE_BY_SIDE)
     print(verdict(results))
     return 1 if results["failed"] else 0
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing
+import tempfile
+from contextlib import closing, suppress
 from pathlib import Path
 
 import grpc
@@ -94,18 +98,46 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
+# Below what systems give to outgoing connections, one of which could else take the port of a node that is away.
+PORTS = range(20_000, 32_000)
 _given_ports: set[int] = set()
 
 
 def free_port() -> int:
-    """A port nobody listens on; never given twice in one test run."""
+    return free_ports(1)
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` ports in a row that nobody listens on; never given twice, nor to another run meanwhile."""
     while True:
-        with closing(socket.socket()) as listener:
-            listener.bind((HOST, 0))
-            port = int(listener.getsockname()[1])
-        if port not in _given_ports:
-            _given_ports.add(port)
-            return port
+        first = random.choice(PORTS)
+        row = range(first, first + count)
+        if _given_ports.isdisjoint(row) and all(map(_is_ours, row)) and all(map(_is_free, row)):
+            _given_ports.update(row)
+            return first
+
+
+def _is_ours(port: int) -> bool:
+    """Whether no other process, such as a second worker of this run, was given it: each locks a byte for each."""
+    try:
+        fcntl.lockf(_port_locks(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+@functools.cache
+def _port_locks() -> int:
+    """A file that stays open, since the locks end when it is closed."""
+    path = Path(tempfile.gettempdir()) / f"cloudgrpc-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _is_free(port: int) -> bool:
+    with closing(socket.socket()) as listener, suppress(OSError):
+        listener.bind((HOST, port))
+        return True
+    return False
 
 
 def answers(port: int) -> bool:

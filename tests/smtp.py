@@ -125,7 +125,7 @@ class MailServer(Controller):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.loop.call_soon_threadsafe(self._hang_up)
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self.loop).result(PATIENCE_S)
         self.stop()
 
     def settings(self, **changes: Any) -> Mail:
@@ -198,9 +198,18 @@ class MailServer(Controller):
         self.received.append(Received(str(envelope.mail_from), list(envelope.rcpt_tos), message))
         return OK
 
-    def _hang_up(self) -> None:
+    async def _hang_up(self) -> None:
+        """A connection that is still being taken or shakes hands when the loop ends would be left open."""
+        assert self.server is not None
+        self.server.close()
+        await asyncio.sleep(0)  # those that were taken have their transports now
         for transport in self.transports:
             transport.abort()
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.sleep(0)  # what was aborted is closed now
 
 
 class _Polite(SMTP):

@@ -304,7 +304,7 @@ def _payment_lines(plan: Plan) -> list[str]:
     http = f"  http      {HOST}:{plan.http_port}   where Campay rings"
     if not plan.sandbox_port:
         return [http]
-    return [http, f"  sandbox   {HOST}:{plan.sandbox_port}   a pretended Campay: no money moves"]
+    return [http, f"  sandbox   {HOST}:{plan.sandbox_port}   a stand-in for Campay: no money moves"]
 
 
 def _obituary(child: Child) -> str:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from cloudgrpc.errors import Exit
-from program import HOST, PATIENCE_S, clean_environment, free_port
+from program import HOST, PATIENCE_S, clean_environment, free_port, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -211,18 +211,6 @@ def start_shell(demo: Demo, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that nobody listens on."""
-    while True:
-        first = free_port()
-        try:
-            for port in range(first, first + count):
-                socket.create_server((HOST, port)).close()
-        except (OSError, OverflowError):
-            continue
-        return first
 
 
 def wait(predicate: Callable[[], object], what: str, demo: Demo) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cloudgrpc import rpc
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from user import CALL_S, User, refused
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ CODE = re.compile(r"OTP code for (\S+): (\d{6})")
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("accounts"), nodes=2, capacity_gb=500)
+    cluster = Cluster(tmp_path_factory.mktemp("accounts"), nodes=2, capacity_gb=500, **CALM)
     try:
         yield cluster.start()
     finally:

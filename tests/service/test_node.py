@@ -39,7 +39,7 @@ from cloudgrpc.pb.cloud_storage_pb2_grpc import (
     NodeServiceStub,
     add_NodeServiceServicer_to_server,
 )
-from program import ROOT, clean_environment
+from program import ROOT, clean_environment, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,11 +103,6 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
 
 def with_secret(secret: str = SECRET) -> tuple[str, str]:
     return (rpc.SECRET_KEY, secret)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 @pytest.mark.parametrize("method", REQUESTS)

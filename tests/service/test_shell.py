@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.errors import Exit
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from person import Person
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NAME_THAT_NEEDS_QUOTES = 'it\'s a > b; c|d "e" #1.txt'
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2, limits_resend_s=0.001)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2, limits_resend_s=0.001, **CALM)
     try:
         yield cluster.start()
     finally:

@@ -15,7 +15,7 @@ from cloudgrpc.errors import Exit, LocalFile, Missing, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.shell.commands_account import _check_target
 from cloudgrpc.shell.commands_sessions import _named
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from person import Person, Terminal, other_than
 from program import HOST, free_port
 from user import CALL_S, refused
@@ -39,14 +39,16 @@ def running(cluster: Cluster) -> Iterator[Cluster]:
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Sends a new code whenever one is asked for."""
     folder = tmp_path_factory.mktemp("hasty")
-    yield from running(Cluster(folder, nodes=1, drive_new_account_mb=1, limits_resend_s=0.001))
+    yield from running(Cluster(folder, nodes=1, drive_new_account_mb=1, limits_resend_s=0.001, **CALM))
 
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Makes people wait between codes, and after three tries."""
     folder = tmp_path_factory.mktemp("patient")
-    yield from running(Cluster(folder, nodes=1, drive_new_account_mb=1, limits_resend_s=30, limits_tries_per_hour=3))
+    yield from running(
+        Cluster(folder, nodes=1, drive_new_account_mb=1, limits_resend_s=30, limits_tries_per_hour=3, **CALM)
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.errors import Exit
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from person import Person
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ ODD_NAMES = [
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=1, drive_new_account_mb=1, limits_resend_s=0.001)
+    cluster = Cluster(
+        tmp_path_factory.mktemp("cluster"), nodes=1, drive_new_account_mb=1, limits_resend_s=0.001, **CALM
+    )
     try:
         yield cluster.start()
     finally:

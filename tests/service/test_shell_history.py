@@ -12,7 +12,7 @@ from cloudgrpc.clients.session import Gateway
 from cloudgrpc.errors import Exit
 from cloudgrpc.shell.completer import Completer
 from cloudgrpc.shell.shell import Shell
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from person import Person
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=1, drive_new_account_mb=1, limits_resend_s=0.001)
+    cluster = Cluster(
+        tmp_path_factory.mktemp("cluster"), nodes=1, drive_new_account_mb=1, limits_resend_s=0.001, **CALM
+    )
     try:
         yield cluster.start()
     finally:

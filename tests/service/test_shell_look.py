@@ -12,7 +12,7 @@ import pytest
 
 from cloudgrpc.errors import Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from person import Person
 from screen import Screen
 from user import CALL_S, upload_messages
@@ -46,7 +46,7 @@ class Drive:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=1)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=1, **CALM)
     try:
         yield cluster.start()
     finally:

@@ -13,7 +13,7 @@ import pytest
 from cloudgrpc.clients.session import SignIn
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.errors import Exit
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from line import Line
 from person import Person
 
@@ -30,7 +30,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2, **CALM)
     try:
         yield cluster.start()
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cloudgrpc.errors import Exit
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from person import Person
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ PHOTOS: Tree = {
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2)
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), nodes=2, **CALM)
     try:
         yield cluster.start()
     finally:
