@@ -183,7 +183,7 @@ class TierUnknown(Missing):
 class PaymentUnknown(Missing):
     code = "payment_unknown"
     words = "The payment does not exist."
-    hint = "See your payments with: cloudgrpc pay history   or, as an operator: cloudgrpc admin --payments"
+    hint = "See what there is with: cloudgrpc pay history (yours), or cloudgrpc admin --payments (everybody's)"
 
 
 class ChunkMissing(Missing):

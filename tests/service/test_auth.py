@@ -17,7 +17,7 @@ import pytest
 from cloudgrpc import rpc
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import AuthServiceStub
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from every_rpc import METHODS, Needs, names
 from user import CALL_S, refused
 
@@ -45,7 +45,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One node, with room for as many accounts as these tests want."""
-    cluster = Cluster(tmp_path_factory.mktemp("auth"), nodes=1, capacity_gb=500)
+    cluster = Cluster(tmp_path_factory.mktemp("auth"), nodes=1, capacity_gb=500, **CALM)
     try:
         yield cluster.start()
     finally:
