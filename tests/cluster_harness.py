@@ -313,6 +313,14 @@ class Cluster:
         return stubs.HistoryServiceStub(self.channel)
 
     @property
+    def payments(self) -> stubs.PaymentServiceStub:
+        return stubs.PaymentServiceStub(self.channel)
+
+    @property
+    def admin(self) -> stubs.AdminServiceStub:
+        return stubs.AdminServiceStub(self.channel)
+
+    @property
     def sharing(self) -> stubs.SharingServiceStub:
         return stubs.SharingServiceStub(self.channel)
 

@@ -48,6 +48,20 @@ class User:
         request = pb.BeginUploadRequest(metadata=metadata)
         return self.cluster.uploads.BeginUpload(request, timeout=CALL_S).upload.upload_id
 
+    def buy(self, phone: str, tier: str = "starter", request_id: str = "") -> pb.InitiatePaymentResponse:
+        request = pb.InitiatePaymentRequest(
+            session_token=self.token, tier_id=tier, provider="mtn_momo", phone_number=phone, request_id=request_id
+        )
+        return self.cluster.payments.InitiatePayment(request, timeout=CALL_S)
+
+    def payment(self, payment_id: str) -> pb.CheckPaymentStatusResponse:
+        request = pb.CheckPaymentStatusRequest(session_token=self.token, payment_id=payment_id)
+        return self.cluster.payments.CheckPaymentStatus(request, timeout=CALL_S)
+
+    def quota(self) -> int:
+        request = pb.StorageInfoRequest(session_token=self.token)
+        return self.cluster.storage.GetStorageInfo(request, timeout=CALL_S).allocated_bytes
+
     def download(self, file_id: str) -> bytes:
         return b"".join(piece.chunk_data for piece in self.pieces(file_id))
 

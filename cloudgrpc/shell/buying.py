@@ -96,6 +96,7 @@ class Buying:
             self._person.tell(charged)
         elif not at_terminal.agreed(f"{charged} Go on?"):
             raise NothingBought
+        self._person.tell("Asking Campay ...")
         request = pb.InitiatePaymentRequest(
             session_token=self._session.token,
             tier_id=tier.tier_id,

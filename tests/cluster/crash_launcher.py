@@ -6,6 +6,8 @@ right after the second call of `put` since the file said so. Without the file no
     begin receive commit abandon    transactions of an upload: "before" it is begun, "after" it is committed
     put                             a chunk to all its nodes
     put_one                         a chunk to one of its nodes
+    claim collected complete        transactions of a payment
+    collect                         Campay is asked for money
     _add_version                          within the transaction of commit
 """
 
@@ -22,6 +24,7 @@ from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.chunks.replicated import ReplicatedStore
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.db import Database
+from cloudgrpc.outside.campay import Campay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +74,7 @@ def around_async(function: Callable[..., Any], name_of: Callable[..., str]) -> C
 Database.run = around_async(Database.run, lambda _, function, *args: function.__name__)  # type: ignore[method-assign]
 ReplicatedStore.put = around_async(ReplicatedStore.put, lambda *args: "put")  # type: ignore[method-assign]
 RemoteStore.put = around_async(RemoteStore.put, lambda *args: "put_one")  # type: ignore[method-assign]
+Campay.collect = around_async(Campay.collect, lambda *args: "collect")  # type: ignore[method-assign]
 uploads._add_version = around("_add_version", uploads._add_version)
 
 if __name__ == "__main__":
