@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cloudgrpc.core.units import rfc3339
-from cloudgrpc.meta import history, sharing
+from cloudgrpc.meta import history, payment_lists, sharing
 from cloudgrpc.meta.ancestry import Ancestry
 from cloudgrpc.meta.models import Account, Entry, Session, Version
 from cloudgrpc.meta.tree import Person
@@ -132,6 +132,29 @@ def shared_with_me(person: Person, after: After, limit: int) -> Page:
     ], last
 
 
+def payments(person: Person, after: After, limit: int) -> Page:
+    """What the person bought, the newest first."""
+    found, last = payment_lists.page(payment_lists.Filter(account_id=person.account_id), after, limit)
+    return [
+        {
+            "id": payment.payment_id,
+            "tier": payment.tier_name,
+            "storage_bytes": payment.storage_bytes,
+            "price_xaf": payment.price_xaf,
+            "amount_xaf": payment.amount_xaf,
+            "mode": payment.mode,
+            "provider": payment.provider,
+            "phone": payment.phone,
+            "status": payment.state,
+            "reference": payment.reference,
+            "created_at": rfc3339(payment.created_at),
+            "completed_at": rfc3339(payment.completed_at),
+            "refunded_at": rfc3339(payment.refunded_at),
+        }
+        for payment in found
+    ], last
+
+
 def events(person: Person, after: After, limit: int) -> Page:
     """As the person may see them, the newest first."""
     found, last = history.happenings(person, after or history.NEWEST, limit)
@@ -153,5 +176,6 @@ SECTIONS: dict[str, Section] = {
     "versions": versions,
     "shares": shares,
     "shared_with_me": shared_with_me,
+    "payments": payments,
     "events": events,
 }

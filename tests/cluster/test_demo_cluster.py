@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NODES = 2
+CHILDREN = NODES + 2  # gateway and sandbox
 
 
 class Demo:
@@ -116,7 +118,18 @@ def test_its_screen_says_where_everything_is_and_what_to_type(demo: Demo) -> Non
     typed = re.search(r"^  (\S.* shell --gateway \S+) ls$", demo.screen, re.MULTILINE)
     assert typed
     assert f"--gateway {HOST}:{demo.port}" in typed[1]
-    assert len(demo.children()) == 1 + NODES
+    assert len(demo.children()) == CHILDREN
+
+
+def test_a_person_buys_room_with_a_test_number(demo: Demo) -> None:
+    person = start_shell(demo, "enroll", "buyer@example.com", "Buyer")
+    wait(lambda: "OTP code for buyer@example.com: " in demo.screen, "the code", demo)
+    (code,) = re.findall(r"OTP code for buyer@example\.com: (\d{6}) ", demo.screen)
+    person.communicate(f"{code}\n", timeout=60)
+    tier, phone = re.findall(r"pay --gateway \S+ buy --tier (\w+) --phone (\d+)", demo.screen)[0]
+    bought = demo.shell("pay", "buy", "--tier", tier, "--phone", phone, "--yes", "--json")
+    assert bought.returncode == Exit.OK, bought.stderr
+    assert json.loads(bought.stdout)["quota_bytes"] == (1024 + 250) << 20
 
 
 def test_it_shows_the_code_that_a_person_needs_and_keeps_it_out_of_the_logs(demo: Demo) -> None:
@@ -166,7 +179,7 @@ def test_a_port_in_use_is_named_with_its_flag_and_nothing_is_started(tmp_path: P
 
 def test_ctrl_c_ends_every_child_and_the_files_are_there_at_the_next_start(demo: Demo) -> None:
     demo.remember()
-    assert len(demo.left_over()) == 1 + NODES
+    assert len(demo.left_over()) == CHILDREN
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(PATIENCE_S) == Exit.OK
     assert demo.left_over() == []
@@ -179,7 +192,7 @@ def test_ctrl_c_ends_every_child_and_the_files_are_there_at_the_next_start(demo:
 
 def test_even_when_it_is_killed_itself_no_child_stays(demo: Demo) -> None:
     demo.remember()
-    assert len(demo.left_over()) == 1 + NODES
+    assert len(demo.left_over()) == CHILDREN
     demo.process.kill()
     demo.process.wait()
     wait(lambda: not demo.left_over(), "every child ending", demo)

@@ -28,6 +28,7 @@ from cloudgrpc.errors import (
     SoldOut,
     TierUnknown,
 )
+from cloudgrpc.meta import exports
 from cloudgrpc.meta.models import Account, Payment, StorageGrant
 from cloudgrpc.meta.promises import Promise
 from contract.payment_fixture import TIER, TIER_BYTES, Crash, Shop
@@ -420,3 +421,10 @@ def test_operators_see_everybodys_payments_by_page_and_what_they_add_up_to(buyin
     assert buying.shop.act(desk.list(of_old, 0, ""))[0] == []
     with pytest.raises(InvalidField):
         filter_of("paid", "", "", "")
+
+
+def test_what_was_bought_is_in_the_export_of_the_account(buying: Buying) -> None:
+    payment = buying.look(buying.buy(AT_ONCE))
+    (row,), _ = buying.database.read(exports.payments, buying.alice, None, 10)
+    assert (row["id"], row["status"], row["amount_xaf"]) == (payment.payment_id, "completed", 10)
+    assert exports.SECTIONS["payments"] is exports.payments
