@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import ssl
 import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +23,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from cloudgrpc import __version__
 from cloudgrpc.errors import SettingsWrong
 from cloudgrpc.outside.campay_answers import Answer, Unanswered
+from cloudgrpc.outside.held_line import HeldLine
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Mapping
 
     from urllib3 import PoolManager
@@ -95,7 +95,6 @@ class Http:
             if self._is_closed:
                 raise Unanswered("the gateway is stopping", was_sent=False)
             self._lines.add(line)
-        # A socket's timeout starts anew with every byte, so it bounds no exchange.
         deadline = threading.Timer(self._timeout_s, line.cut, [f"not done within {self._timeout_s:g} s"])
         deadline.daemon = True
         deadline.start()
@@ -108,68 +107,22 @@ class Http:
                 self._lines.discard(line)
 
 
-class Line:
-    """The connection of one exchange; `cut` ends it from outside, wherever it waits but in the name service."""
+class Line(HeldLine):
+    """The connection of one exchange."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.is_connected = False  # with TLS, and through a proxy: only after that a request goes out
-        self.cut_for = ""
-        self._timeout_s = timeout_s
-        self._lock = threading.Lock()
-        self._held: socket.socket | None = None  # a second handle on the connection, beneath any TLS
-
-    def open(self, host: str, port: int) -> socket.socket:
-        """As socket.create_connection, but held before it connects, so that `cut` ends the connecting, too."""
-        fault = OSError("the name has no address")
-        until = time.monotonic() + self._timeout_s
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
-            line = socket.socket(family, kind, protocol)
-            try:
-                # A share for each, so that one that is dead (IPv6, often) leaves time for the next.
-                line.settimeout(max(0.001, until - time.monotonic()) / left)
-                line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._hold(line)
-                line.connect(address)
-            except OSError as error:
-                line.close()
-                fault = error
-            else:
-                line.settimeout(self._timeout_s)
-                return line
-        raise fault
-
-    def cut(self, reason: str) -> None:
-        with self._lock:
-            self.cut_for = self.cut_for or reason
-            if self._held is not None:
-                with contextlib.suppress(OSError):  # not connected any more
-                    self._held.shutdown(socket.SHUT_RDWR)
-
-    def let_go(self) -> None:
-        with self._lock:
-            if self._held is not None:
-                self._held.close()
-                self._held = None
+    is_connected = False  # with TLS, and through a proxy: only after that a request goes out
 
     def reason(self, error: BaseException) -> str:
         """In words why the exchange failed: the first cause, since those above it quote addresses of objects."""
         while deeper := error.__cause__ or error.__context__:
             error = deeper
         if self.cut_for or isinstance(error, TimeoutError):
-            return self.cut_for or f"not done within {self._timeout_s:g} s"
+            return self.cut_for or f"not done within {self.timeout_s:g} s"
         if isinstance(error, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted: {error.verify_message}"
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
         return str(error) or type(error).__name__
-
-    def _hold(self, line: socket.socket) -> None:
-        self.let_go()
-        with self._lock:
-            if self.cut_for:
-                raise TimeoutError
-            self._held = line.dup()
 
 
 class _Adapter(HTTPAdapter):

@@ -8,9 +8,7 @@ import contextlib
 import html
 import logging
 import smtplib
-import socket
 import ssl
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -21,8 +19,10 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.core.otp import VALID_US
 from cloudgrpc.errors import MailFailed, SettingsWrong
+from cloudgrpc.outside.held_line import HeldLine
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from cloudgrpc.config import Mail
@@ -90,9 +90,7 @@ class Delivery:
         self.step = "waiting for its turn"
         self._settings = settings
         self._tls = tls
-        self._lock = threading.Lock()
-        self._line: socket.socket | None = None  # a second handle on the connection, beneath any TLS
-        self._is_cut = False
+        self._line = HeldLine(settings.timeout_s)
 
     def run(self, message: EmailMessage, email: str) -> None:
         mail = self._settings
@@ -109,52 +107,16 @@ class Delivery:
                 client.send_message(message, _sender(mail), [email])
                 client.putcmd("quit")  # the answer does not matter: the mail was taken
         finally:
-            self._let_go()
+            self._line.let_go()
 
     def cut(self) -> None:
-        with self._lock:
-            self._is_cut = True
-            if self._line is not None:
-                with contextlib.suppress(OSError):  # not connected any more
-                    self._line.shutdown(socket.SHUT_RDWR)
+        self._line.cut("nobody waits for it any more")
 
     def _connect(self) -> socket.socket:
-        line = self._open()
+        line = self._line.open(self._settings.host, self._settings.port)
         if self._settings.security == "starttls":
             return line
         return self._tls.wrap_socket(line, server_hostname=self._settings.host)
-
-    def _open(self) -> socket.socket:
-        """As socket.create_connection, but held before it connects, so that `cut` ends the connecting, too."""
-        mail, fault = self._settings, OSError("the name has no address")
-        addresses = socket.getaddrinfo(mail.host, mail.port, type=socket.SOCK_STREAM)
-        for family, kind, protocol, _, address in addresses:
-            line = socket.socket(family, kind, protocol)
-            try:
-                # A share for each, so that one that is dead (IPv6, often) leaves time for the next.
-                line.settimeout(mail.timeout_s / len(addresses))
-                self._hold(line)
-                line.connect(address)
-            except OSError as error:
-                line.close()
-                fault = error
-            else:
-                line.settimeout(mail.timeout_s)
-                return line
-        raise fault
-
-    def _hold(self, line: socket.socket) -> None:
-        self._let_go()
-        with self._lock:
-            if self._is_cut:
-                raise TimeoutError
-            self._line = line.dup()
-
-    def _let_go(self) -> None:
-        with self._lock:
-            if self._line is not None:
-                self._line.close()
-                self._line = None
 
 
 class _Client(smtplib.SMTP):
