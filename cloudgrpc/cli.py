@@ -205,7 +205,8 @@ secrets/admin.key in the data folder, else it is asked for.
   --payments                       everybody's payments, what they add up to, and what waits for an operator
   payment reconcile ID             ask Campay now how a payment stands
   payment reference ID REFERENCE   give a payment that has none the reference that Campay knows it by
-  payment refund ID --reason TEXT  mark a payment as paid back, and take the bought room back
+  payment refund ID --reason TEXT  mark a completed payment as paid back, and take the bought room back
+  payment close ID --reason TEXT   end a payment of which nothing more is expected
 """,
         epilog="""examples:
   cloudgrpc admin --payments --status processing

@@ -127,6 +127,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     peer_calls_per_second: Rate = 2000
     admin_tries_per_hour: Rate = 20
     webhooks_per_minute: Rate = 600
+    payments_per_hour: Rate = 20
 
 
 class Upkeep(Struct, frozen=True, forbid_unknown_fields=True):

@@ -291,6 +291,12 @@ class TooManyTries(TooMany):
     words = "Too many codes were tried; the next try is in {seconds} s."
 
 
+class TooManyPayments(TooMany):
+    code = "too_many_payments"
+    words = "Too many payments were begun; the next can be begun in {seconds} s."
+    hint = "Wait; payments under way go on meanwhile."
+
+
 class TooManyCalls(TooMany):
     code = "too_many_calls"
     words = "Too many calls in a short time; go on in {seconds} s."
@@ -329,7 +335,13 @@ class PaymentRefused(NotNow):
 
 class NotRefundable(NotNow):
     code = "not_refundable"
-    words = "The payment is {status}, so there is nothing to take back."
+    words = "The payment is {status}; only a completed one can be marked as paid back."
+    hint = "End one that never completed with: cloudgrpc admin payment close ID --reason TEXT"
+
+
+class NotClosable(NotNow):
+    code = "not_closable"
+    words = "The payment is {status}; there is nothing to end."
     hint = "See how it stands with: cloudgrpc admin --payments"
 
 
@@ -455,6 +467,12 @@ class VersionMoved(Conflict):
     code = "version_moved"
     words = "{name} is at version {version} now, not at {expected}; nothing was changed."
     hint = "Look at the newer content first: cloudgrpc shell versions PATH"
+
+
+class PriceChanged(Conflict):
+    code = "price_changed"
+    words = "{now} XAF would be charged now, not {expected} XAF; nothing was charged."
+    hint = "See the new prices with: cloudgrpc pay tiers"
 
 
 class UploadEnded(Conflict):

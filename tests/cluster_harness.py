@@ -63,6 +63,7 @@ UNLIMITED = {
     "limits_resend_s": 1e-6,
     **dict.fromkeys(["limits_codes_per_hour", "limits_peer_codes_per_hour"], 1_000_000),
     **dict.fromkeys(["limits_tries_per_hour", "limits_peer_tries_per_hour"], 1_000_000),
+    "limits_payments_per_hour": 1_000_000,
 }
 
 

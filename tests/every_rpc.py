@@ -149,7 +149,7 @@ def settle(cluster: Cluster, name: str, giver: User) -> Person:
 
 
 def pay_again(person: Person) -> None:
-    """A payment under way, which `payment_id` names. It also waits for an operator, who may mark it as paid back."""
+    """A payment under way, which `payment_id` names. It also waits for an operator, who may end it."""
     person.payment_id = secrets.token_hex(16)
     values = {
         "payment_id": person.payment_id,
@@ -370,6 +370,9 @@ RPCS: dict[str, Rpc] = {
     "AdminService/ReconcilePayment": _admins(lambda p: pb.ReconcilePaymentRequest(payment_id=p.payment_id)),
     "AdminService/SetPaymentReference": _admins(
         lambda p: pb.SetPaymentReferenceRequest(payment_id=p.payment_id, transaction_ref="a-reference")
+    ),
+    "AdminService/ClosePayment": _admins(
+        lambda p: pb.ClosePaymentRequest(payment_id=p.payment_id, reason="nothing came")
     ),
     "AdminService/RefundPayment": _admins(
         lambda p: pb.RefundPaymentRequest(payment_id=p.payment_id, reason="paid twice")

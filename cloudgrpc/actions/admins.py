@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 from typing import TYPE_CHECKING
@@ -20,15 +21,17 @@ class Admins:
         self._db = database
         self._digest = _digest(key)
         self._tries_per_hour = tries_per_hour
+        self._turn = asyncio.Lock()  # one after another, so that many guesses at once are not judged all
 
     async def check(self, key: str) -> None:
         """Whoever tried too often is not told whether the key is right. Raises: AdminKeyWrong, TooManyTries."""
         rules = [per_hour(f"admin tries by {VISITOR.get().host}", self._tries_per_hour)]
-        wait = await self._db.read(paces.wait, rules)
-        if not wait:
-            if hmac.compare_digest(_digest(key), self._digest):
-                return
-            wait = await self._db.run(paces.take, rules)
+        async with self._turn:
+            wait = await self._db.read(paces.wait, rules)
+            if not wait:
+                if hmac.compare_digest(_digest(key), self._digest):
+                    return
+                wait = await self._db.run(paces.take, rules)
         if wait:
             raise TooManyTries(seconds=in_seconds(wait))
         raise AdminKeyWrong

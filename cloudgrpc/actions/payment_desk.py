@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from cloudgrpc.core.payment_states import State
 from cloudgrpc.core.peers import VISITOR
 from cloudgrpc.core.units import micros_of
 from cloudgrpc.errors import CampayDown, InvalidField
-from cloudgrpc.meta import payment_lists, payments
+from cloudgrpc.meta import payment_acts, payment_lists, payments
 from cloudgrpc.meta.payment_lists import Filter
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 PAGE_MOST = 1000
 PAGE_USUAL = 100
 WORDS = 200
+USER_LETTERS = 320
+BALANCE_S = 3.0  # the totals are wanted most when Campay hangs
+ID_BEGINS = re.compile(r"[0-9a-f]{0,32}")
 REFERENCE = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 
@@ -46,14 +50,16 @@ class PaymentDesk:
     async def balance(self) -> int | None:
         """XAF at Campay; None when it could not be asked."""
         try:
-            return await self._campay.balance() if self._campay else None
-        except CampayDown:
+            async with asyncio.timeout(BALANCE_S):
+                return await self._campay.balance() if self._campay else None
+        except (CampayDown, TimeoutError):
             return None
 
     async def reconcile(self, payment_id: str) -> Payment:
         """Ask Campay how a payment stands. Raises: PaymentUnknown, PaymentsOff, CampayDown."""
-        await self._db.run(payments.note_act, payment_id, "reconciled", "an operator asked Campay", VISITOR.get())
-        await self._settling.look(payment_id)
+        words = "an operator asked Campay"
+        await self._db.run(payment_acts.note_act, payment_id, "reconciled", words, VISITOR.get())
+        await self._settling.reconcile(payment_id)
         return await self._db.read(payments.known, payment_id)
 
     async def set_reference(self, payment_id: str, reference: str) -> Payment:
@@ -61,21 +67,26 @@ class PaymentDesk:
         told = reference.strip()
         if not REFERENCE.fullmatch(told):
             raise InvalidField(field="transaction_ref", reason="is no reference of Campay's")
-        await self._settling.adopt(payment_id, told)
-        words = f"an operator gave the reference {told}"
-        await self._db.run(payments.note_act, payment_id, "reference_given", words, VISITOR.get())
+        await self._settling.adopt(payment_id, told, VISITOR.get())
         return await self._db.read(payments.known, payment_id)
 
     async def refund(self, payment_id: str, reason: str) -> tuple[Payment, int, int]:
         """The payment, and the account's quota and use now. Raises: InvalidField, PaymentUnknown, NotRefundable."""
-        told = reason.strip()
-        if not told or len(told) > WORDS or not told.isprintable():
-            raise InvalidField(field="reason", reason=f"must be 1 to {WORDS} printable characters")
-        return await self._db.run(payments.refund, payment_id, told, VISITOR.get())
+        return await self._db.run(payment_acts.refund, payment_id, _reason(reason), VISITOR.get())
+
+    async def close(self, payment_id: str, reason: str) -> Payment:
+        """Raises: InvalidField, PaymentUnknown, NotClosable."""
+        return await self._db.run(payment_acts.close, payment_id, _reason(reason), VISITOR.get())
 
 
-def filter_of(status: str, user: str, since: str, until: str, *, only_attention: bool = False) -> Filter:
+def filter_of(
+    status: str, user: str, since: str, until: str, *, only_attention: bool = False, id_begins: str = ""
+) -> Filter:
     """As the wire tells it. Raises: InvalidField."""
+    if len(user) > USER_LETTERS or not user.isprintable():
+        raise InvalidField(field="user", reason="is neither an id nor an e-mail address")
+    if not ID_BEGINS.fullmatch(id_begins):
+        raise InvalidField(field="payment_id", reason="is no beginning of an id")
     if status and status not in [*State]:
         raise InvalidField(field="status", reason=f"must be one of {', '.join(State)}")
     return Filter(
@@ -84,4 +95,12 @@ def filter_of(status: str, user: str, since: str, until: str, *, only_attention:
         since=micros_of(since, "since") if since else None,
         until=micros_of(until, "until") if until else None,
         only_attention=only_attention,
+        id_begins=id_begins,
     )
+
+
+def _reason(told: str) -> str:
+    reason = told.strip()
+    if not reason or len(reason) > WORDS or not reason.isprintable():
+        raise InvalidField(field="reason", reason=f"must be 1 to {WORDS} printable characters")
+    return reason

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING
 from cloudgrpc.actions.page_tokens import read_token, write_token
 from cloudgrpc.config import MIB
 from cloudgrpc.core import phone as phones
-from cloudgrpc.core.payment_states import CREDITABLE, OFTEN_US
+from cloudgrpc.core.pace import per_hour
+from cloudgrpc.core.payment_states import OFTEN_US, State
 from cloudgrpc.core.payments import Offer, charged_xaf
 from cloudgrpc.core.peers import VISITOR
-from cloudgrpc.errors import CloudError, InvalidField, ListTooLong, PaymentsOff, TierUnknown
+from cloudgrpc.errors import CloudError, InvalidField, ListTooLong, PaymentsOff, PriceChanged, TierUnknown
 from cloudgrpc.meta import payment_lists, payments
 from cloudgrpc.meta.payments import Order
 from cloudgrpc.outside.campay import Unclear
@@ -21,6 +24,7 @@ from cloudgrpc.outside.campay import Unclear
 if TYPE_CHECKING:
     from cloudgrpc.actions.settling import Settling
     from cloudgrpc.config import Config
+    from cloudgrpc.core.pace import Rule
     from cloudgrpc.meta.accounts import Caller
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.models import Payment
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE_MOST = 1000
+LAST_ANSWERS_S = 1.0  # for Campay, when the gateway stops
 REQUEST_ID_BYTES = 200
 # A collection may wait for its turn, then take a token, be refused for one that ended, take another, and go through.
 TURNS = 5
@@ -50,9 +55,18 @@ class Payments:
     """`campay`: None when there is no account there, and so nothing can be bought."""
 
     def __init__(
-        self, database: Database, campay: Campay | None, settling: Settling, config: Config, promise: Promise
+        self,
+        database: Database,
+        campay: Campay | None,
+        settling: Settling,
+        config: Config,
+        promise: Promise,
+        *,
+        digest_key: str,
     ) -> None:
         self._db = database
+        self._key = digest_key.encode()
+        self._per_hour = config.limits.payments_per_hour
         self._campay = campay
         self._settling = settling
         self._settings = config.payments
@@ -86,10 +100,13 @@ class Payments:
         return Shelf(self.offers(), bought, under_way, quota, used)
 
     async def buy(
-        self, caller: Caller, tier_id: str, provider: str, phone: str, request_id: str
+        self, caller: Caller, tier_id: str, provider: str, phone: str, request_id: str, *, agreed_xaf: int = 0
     ) -> tuple[Payment, bool]:
-        """The payment, and whether it was under way already. Raises: PaymentsOff, TierUnknown, InvalidField,
-        PhoneWrong, OperatorWrong, RequestIdReused, SoldOut, and what Campay.collect raises but Unclear."""
+        """The payment, and whether it was under way already. `agreed_xaf`: what the buyer was told; 0: anything.
+
+        Raises: PaymentsOff, TierUnknown, InvalidField, PhoneWrong, OperatorWrong, PriceChanged, RequestIdReused,
+        TooManyPayments, SoldOut, and what Campay.collect raises but Unclear.
+        """
         if self._campay is None:
             raise PaymentsOff
         offer = self._offer(tier_id)
@@ -97,9 +114,13 @@ class Payments:
             raise InvalidField(field="provider", reason=f"must be {' or '.join(self._prefixes)}")
         number = phones.normalised(phone)
         phones.check_operator(number, provider, self._prefixes)
+        if agreed_xaf not in (0, offer.amount_xaf):
+            raise PriceChanged(now=f"{offer.amount_xaf:,}", expected=f"{agreed_xaf:,}")
         order = Order(offer, self.mode, provider, phones.masked(number), _checked(request_id))
-        payment, is_new = await self._db.run(payments.begin, caller, order, self._promise, VISITOR.get())
-        if is_new:
+        rules = self._rules(caller, number)
+        payment, is_new = await self._db.run(payments.begin, caller, order, self._promise, rules, VISITOR.get())
+        # A pending one was left by a caller who went, or whose gateway died, before anybody was asked.
+        if payment.state == State.PENDING:
             await self._begin_collecting(self._campay, payment, number)
         return await self._db.read(payments.known, payment.payment_id), not is_new
 
@@ -109,12 +130,11 @@ class Payments:
         Raises: PaymentUnknown.
         """
         payment = await self._db.read(payments.owned, caller, payment_id)
-        if payment.state in CREDITABLE:
-            try:
-                await self._settling.look(payment_id)
-            except CloudError as error:
-                log.info("payment %s is shown as it was: %s", payment_id, error)
-            payment = await self._db.read(payments.known, payment_id)
+        try:
+            await self._settling.refresh(payment)
+        except CloudError as error:
+            log.info("payment %s is shown as it was: %s", payment_id, error)
+        payment = await self._db.read(payments.known, payment_id)
         return payment, await self._db.read(payments.quota_of, caller.account_id)
 
     async def history(self, caller: Caller, limit: int, page_token: str) -> tuple[list[Payment], str]:
@@ -137,9 +157,17 @@ class Payments:
 
     async def close(self) -> None:
         """What Campay has not answered yet becomes unclear, and is found out after the next start."""
+        if self._collecting:
+            await asyncio.wait(self._collecting, timeout=LAST_ANSWERS_S)
         for task in self._collecting:
             task.cancel()
         await asyncio.gather(*self._collecting, return_exceptions=True)
+
+    def _rules(self, caller: Caller, phone: str) -> list[Rule]:
+        """So that nobody makes phones ring all day. The number is kept as a keyed digest only."""
+        digest = hmac.new(self._key, f"phone:{phone}".encode(), hashlib.sha256).hexdigest()
+        names = (f"payments of {caller.account_id}", f"payments from {digest}")
+        return [per_hour(name, self._per_hour) for name in names]
 
     def _offer(self, tier_id: str) -> Offer:
         offers = {offer.tier_id: offer for offer in self.offers()}

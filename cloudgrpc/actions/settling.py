@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from cloudgrpc.meta import payments
 
 if TYPE_CHECKING:
     from cloudgrpc.core.payment_states import Record
+    from cloudgrpc.core.peers import Visitor
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.models import Payment
     from cloudgrpc.outside.campay import Campay
@@ -34,8 +36,10 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 4
 DUE_AT_ONCE = 100
+FRESH_S = 1.5  # who looks again so soon is told what is known
+FRESH_ENDED_S = 30.0  # the same for what has ended, and hardly changes any more
+MOST_FRESH = 10_000
 DAY = timedelta(days=1)
-UNKNOWN = "Campay knows no such transaction"
 
 
 class Settling:
@@ -47,6 +51,28 @@ class Settling:
         self._often_us = int(often_s * 1_000_000)
         self._looking: dict[str, asyncio.Task[None]] = {}
         self._answering: set[asyncio.Task[None]] = set()
+        self._looked_at: dict[str, float] = {}
+
+    @property
+    def lease(self) -> str:
+        """Whoever has it leads the rounds: gateways with different accounts at Campay have rounds of their own."""
+        return f"payments {self._mode}"
+
+    @property
+    def _mode(self) -> str:
+        return self._campay.mode if self._campay else ""
+
+    async def refresh(self, payment: Payment) -> None:
+        """Ask Campay for a buyer who looks, unless that was done a moment ago or can change nothing.
+
+        Raises: PaymentsOff, CampayDown.
+        """
+        is_open = payment.state == State.PROCESSING
+        if payment.state not in CREDITABLE or (not is_open and payment.look_at is None):
+            return
+        age = time.monotonic() - self._looked_at.get(payment.payment_id, -FRESH_ENDED_S)
+        if age >= (FRESH_S if is_open else FRESH_ENDED_S):
+            await self.look(payment.payment_id)
 
     async def look(self, payment_id: str) -> None:
         """Ask Campay about a payment, unless that is being done. Raises: PaymentsOff, CampayDown."""
@@ -59,6 +85,7 @@ class Settling:
 
     async def look_due(self) -> None:
         """A round of upkeep."""
+        await self._db.run(payments.give_up_elsewhere, self._mode, DUE_AT_ONCE)
         if self._campay is None:
             return
         due = await self._db.run(payments.take_due, self._campay.mode, self._often_us, DUE_AT_ONCE)
@@ -70,6 +97,8 @@ class Settling:
                     await self.look(payment_id)
                 except CloudError as error:
                     log.warning("payment %s: %s", payment_id, error)
+                except Exception:
+                    log.exception("payment %s could not be looked at, and is looked at later", payment_id)
 
         await asyncio.gather(*map(look, due))
 
@@ -84,8 +113,16 @@ class Settling:
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    async def adopt(self, payment_id: str, reference: str) -> None:
-        """Take a reference on for a payment that has none, if Campay's record of it is about this payment.
+    async def reconcile(self, payment_id: str) -> None:
+        """Look, also where nothing is to be expected. Raises: PaymentUnknown, PaymentsOff, CampayDown."""
+        payment = await self._db.read(payments.known, payment_id)
+        if payment.state in CREDITABLE and not payment.reference:
+            await self._search(payment)
+        await self.look(payment_id)
+
+    async def adopt(self, payment_id: str, reference: str, visitor: Visitor) -> None:
+        """Take a reference on for a payment that has none, if Campay's record of it is about this payment. `visitor`:
+        of the operator who gives it.
 
         Raises: PaymentsOff, CampayDown, PaymentUnknown, ReferenceKnown, ReferenceTaken, ReferenceWrong.
         """
@@ -93,10 +130,10 @@ class Settling:
         if payment.reference:
             raise ReferenceKnown(reference=payment.reference)
         record = await self._api(payment).transaction(reference)
-        differs = difference(_expected(payment, reference), record) if record else UNKNOWN
+        differs = difference(_expected(payment, reference), record) if record else payments.UNKNOWN
         if record is None or differs:
             raise ReferenceWrong(reference=reference, reason=differs)
-        await self._take_on(payment, record)
+        await self._take_on(payment, record, visitor)
 
     async def close(self) -> None:
         """What is under way is asked again at the next start."""
@@ -106,6 +143,9 @@ class Settling:
 
     def _looked(self, payment_id: str, task: asyncio.Task[None]) -> None:
         del self._looking[payment_id]
+        if len(self._looked_at) >= MOST_FRESH:
+            self._looked_at.clear()
+        self._looked_at[payment_id] = time.monotonic()
         if not task.cancelled():
             task.exception()  # whoever waits gets it; nobody may be left to
 
@@ -117,11 +157,12 @@ class Settling:
         if payment.state not in CREDITABLE:
             return
         if not payment.reference:
-            await self._search(payment)
+            if payment.is_unclear:
+                await self._search(payment)
             return
         record = await self._api(payment).transaction(payment.reference)
         if record is None:
-            await self._db.run(payments.flag, payment_id, UNKNOWN)
+            self._warn(payment, await self._db.run(payments.unknown_there, payment_id), payments.UNKNOWN)
             return
         await self._settle(payment, record)
 
@@ -140,8 +181,11 @@ class Settling:
         if record and record.reference == reference and record.external_reference == payment.payment_id:
             await self._take_on(payment, record)
 
-    async def _take_on(self, payment: Payment, record: Record) -> None:
-        if await self._db.run(payments.collected, payment.payment_id, record.reference, "", self._often_us):
+    async def _take_on(self, payment: Payment, record: Record, visitor: Visitor | None = None) -> None:
+        taken = await self._db.run(
+            payments.collected, payment.payment_id, record.reference, "", self._often_us, visitor=visitor
+        )
+        if taken:
             await self._settle(payment, record)
             return
         now_known = await self._db.read(payments.known, payment.payment_id)
@@ -153,12 +197,21 @@ class Settling:
         match verdict:
             case Verdict.COMPLETE:
                 if not await self._db.run(payments.complete, payment.payment_id):
-                    await self._db.run(payments.flag, payment.payment_id, payments.GONE)
+                    await self._flag(payment, payments.GONE)
+            case Verdict.WAIT:
+                await self._db.run(payments.waits, payment.payment_id)
             case Verdict.FAIL:
                 reason = record.reason or "Campay says that it was not confirmed"
                 await self._db.run(payments.fail, payment.payment_id, reason)
             case Verdict.FOREIGN:
-                await self._db.run(payments.flag, payment.payment_id, f"Campay's record does not fit: {words}")
+                await self._flag(payment, f"Campay's record does not fit: {words}")
+
+    async def _flag(self, payment: Payment, words: str) -> None:
+        self._warn(payment, await self._db.run(payments.flag, payment.payment_id, words), words)
+
+    def _warn(self, payment: Payment, is_news: bool, words: str) -> None:
+        if is_news:
+            log.warning("payment %s waits for an operator: %s", payment.payment_id, words)
 
     async def _answer(self, payment: Payment, reference: str) -> None:
         try:

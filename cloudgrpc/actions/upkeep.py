@@ -15,7 +15,7 @@ from cloudgrpc.errors import CloudError
 from cloudgrpc.meta import nodes, uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from cloudgrpc.actions.nodes import Nodes
     from cloudgrpc.actions.repair import Repair
@@ -30,15 +30,24 @@ EXPIRED_AT_ONCE = 100
 
 
 class Upkeep:
-    """`chores`: further rounds, that others know how to do."""
+    """`chores`: further rounds, that others know how to do; `apart`: by their lease, those that another gateway may
+    lead."""
 
     def __init__(
-        self, database: Database, nodes: Nodes, repair: Repair, chores: Sequence[Chore], settings: Settings
+        self,
+        database: Database,
+        nodes: Nodes,
+        repair: Repair,
+        chores: Sequence[Chore],
+        settings: Settings,
+        *,
+        apart: Mapping[str, Chore],
     ) -> None:
         self._db = database
         self._nodes = nodes
         self._repair = repair
         self._chores = chores
+        self._apart = apart
         self._settings = settings
         self._holder = secrets.token_hex(8)
         # Heartbeats that came while this gateway was down or asleep are missing: nobody is late before one could come.
@@ -53,12 +62,14 @@ class Upkeep:
             rounds.create_task(self._every(self._repair_all, self._nodes.repair_wanted))
             for chore in self._chores:
                 rounds.create_task(self._every(chore))
+            for lease, chore in self._apart.items():
+                rounds.create_task(self._every(chore, lease=lease))
 
-    async def _every(self, step: Chore, wanted: asyncio.Event | None = None) -> None:
+    async def _every(self, step: Chore, wanted: asyncio.Event | None = None, lease: str = "upkeep") -> None:
         """Run a step each round, or at once when `wanted` is set; one that fails is logged and tried again."""
         while True:
             try:
-                if await self._leads():
+                if await self._leads(lease):
                     await step()
             except CloudError as error:
                 log.warning("upkeep: %s", error)
@@ -66,9 +77,9 @@ class Upkeep:
                 log.exception("upkeep: a round failed and is tried again")
             await _sleep(self._settings.round_s, wanted)
 
-    async def _leads(self) -> bool:
-        lease = int(max(self._settings.round_s * 3, 5) * 1_000_000)
-        return await self._db.run(nodes.take_lease, "upkeep", self._holder, lease)
+    async def _leads(self, lease: str) -> bool:
+        span = int(max(self._settings.round_s * 3, 5) * 1_000_000)
+        return await self._db.run(nodes.take_lease, lease, self._holder, span)
 
     async def _watch_nodes(self) -> None:
         silence = self._nodes.settings.offline_after_s

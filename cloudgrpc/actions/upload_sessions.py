@@ -96,9 +96,11 @@ class UploadSessions:
         fitting = how_many_fit(SESSION_BYTES + SPAN_BYTES * len(session.stored) for session in found[:size])
         return found[:fitting], write_token(found[fitting - 1].upload_id) if len(found) > fitting else ""
 
-    async def finish(self, person: Person, upload_id: str, checksum: str) -> Answer:
+    async def finish(
+        self, person: Person, upload_id: str, checksum: str, expected_version: int | None = None
+    ) -> Answer:
         """Make it the file's newest version; the first answer, when that was done before. `checksum`: of the content as
-        the client knows it, "" when it does not.
+        the client knows it, "" when it does not. `expected_version`: None for the one it was begun with.
 
         A caller who leaves while the content is read back may ask again: it goes on from there.
         Raises: Missing, UploadEnded, UploadUnfinished, UploadBusy, UploadDiffers (and nothing of it is kept),
@@ -107,26 +109,36 @@ class UploadSessions:
         known = self._contents.furthest(upload_id)
         is_fresh = known.position == 0
         try:
-            return await self._finish(person, upload_id, checksum, known)
+            return await self._finish(person, upload_id, checksum, expected_version, known)
         except UploadBusy:
             self._contents.forget(upload_id)
             if is_fresh:
                 raise
-        return await self._finish(person, upload_id, checksum, Content())  # what was known was of other chunks
+        # What was known was of other chunks.
+        return await self._finish(person, upload_id, checksum, expected_version, Content())
 
     async def cancel(self, person: Person, upload_id: str) -> None:
         """Raises: Missing, UploadEnded."""
         await self._db.run(sessions.cancel, person, upload_id)
         self._contents.forget(upload_id)
 
-    async def _finish(self, person: Person, upload_id: str, checksum: str, content: Content) -> Answer:
+    async def _finish(
+        self, person: Person, upload_id: str, checksum: str, expected_version: int | None, content: Content
+    ) -> Answer:
         quorum = await self._quorum()
-        session = await self._db.read(sessions.check_finishable, person, upload_id, quorum)
+        session = await self._db.read(sessions.check_finishable, person, upload_id, quorum, expected_version)
         if session.answer is None:
             await self._read_on(session, content)
         try:
             answer = await self._db.run(
-                sessions.finish, person, upload_id, content, checksum, quorum=quorum, keep=self._keep
+                sessions.finish,
+                person,
+                upload_id,
+                content,
+                checksum,
+                expected_version,
+                quorum=quorum,
+                keep=self._keep,
             )
         except UploadDiffers:
             await self._db.run(uploads.abandon, upload_id)

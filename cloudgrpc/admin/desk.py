@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cloudgrpc.shell.payments import WHOLE_ID, named
+from cloudgrpc.shell.payments import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ class Wanted:
     since: str = ""
     until: str = ""
     only_attention: bool = False
+    id_begins: str = ""
 
 
 class Desk:
@@ -46,6 +47,7 @@ class Desk:
             since=wanted.since,
             until=wanted.until,
             only_attention=wanted.only_attention,
+            payment_id=wanted.id_begins,
             page_size=page_size,
         )
         while True:
@@ -63,11 +65,7 @@ class Desk:
 
     def named(self, beginning: str) -> pb.PaymentRecord:
         """By a whole ID, or how it begins. Raises: PaymentUnknown, UsageWrong."""
-        every = self.payments(Wanted())
-        if len(beginning) >= WHOLE_ID:
-            # No other one can begin so.
-            every = islice((each for each in every if each.payment_id == beginning.lower()), 1)
-        return named(beginning, every)
+        return named(beginning, self.payments(Wanted(id_begins=beginning.strip().lower())))
 
     def reconcile(self, payment_id: str) -> pb.ReconcilePaymentResponse:
         request = pb.ReconcilePaymentRequest(admin_key=self._key, payment_id=payment_id)
@@ -76,6 +74,10 @@ class Desk:
     def set_reference(self, payment_id: str, reference: str) -> pb.SetPaymentReferenceResponse:
         request = pb.SetPaymentReferenceRequest(admin_key=self._key, payment_id=payment_id, transaction_ref=reference)
         return self._gateway.call(self._gateway.admin.SetPaymentReference, request, CAMPAY_TIMEOUT_S)
+
+    def close(self, payment_id: str, reason: str) -> pb.ClosePaymentResponse:
+        request = pb.ClosePaymentRequest(admin_key=self._key, payment_id=payment_id, reason=reason)
+        return self._gateway.call(self._gateway.admin.ClosePayment, request)
 
     def refund(self, payment_id: str, reason: str) -> pb.RefundPaymentResponse:
         request = pb.RefundPaymentRequest(admin_key=self._key, payment_id=payment_id, reason=reason)

@@ -1,4 +1,4 @@
-"""`admin payment …`: ask Campay about one payment, give it a reference by hand, or mark it as paid back."""
+"""`admin payment …`: ask Campay about one payment, give it a reference by hand, mark it as paid back, or end it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ QUESTIONS = {
     "reconcile": "Ask Campay how it stands?",
     "reference": "Set the reference, and ask Campay about it?",
     "refund": "Take the room back, and mark it as paid back?",
+    "close": "End it, without room?",
 }
 READ_ONLY = "The account uses more than that, so it is read-only until files are deleted; nothing was deleted."
 PAY_BACK = "The money itself does not move by this: pay it back at the mobile operator."
@@ -62,6 +63,7 @@ def _parser() -> Parser:
         {prog} reconcile 3f9c2a17
         {prog} reference 3f9c2a17 bcedde9b-62a7-4421-96ac-2e6179552a1a
         {prog} refund 3f9c2a17 --reason "bought twice"
+        {prog} close 3f9c2a17 --reason "Campay knows nothing of it"
         """,
     )
     actions = Actions(parser, lambda _: parser.print_help())
@@ -70,10 +72,13 @@ def _parser() -> Parser:
     words = "Give a payment that has none the reference that Campay knows it by."
     reference = _add(actions, "reference", _reference, words, "3f9c2a17 bcedde9b-62a7-4421-96ac-2e6179552a1a")
     reference.add_argument("reference", metavar="REFERENCE", help="as in Campay's own list of transactions")
-    words = "Mark a payment as paid back, and take the bought room back."
+    words = "Mark a completed payment as paid back, and take the bought room back."
     refund = _add(actions, "refund", _refund, words, '3f9c2a17 --reason "bought twice"')
     refund.description = f"{refund.description}\n{PAY_BACK}"
-    refund.add_argument("--reason", metavar="TEXT", required=True, help="why; the buyer sees it")
+    words = "End a payment of which nothing more is expected; should its money come all the same, it still counts."
+    close = _add(actions, "close", _close, words, '3f9c2a17 --reason "Campay knows nothing of it"')
+    for act in (refund, close):
+        act.add_argument("--reason", metavar="TEXT", required=True, help="why; the buyer sees it")
     return parser
 
 
@@ -98,12 +103,16 @@ def _reference(desk: Desk, before: pb.PaymentRecord, args: argparse.Namespace) -
 def _refund(desk: Desk, before: pb.PaymentRecord, args: argparse.Namespace) -> None:
     reply = desk.refund(before.payment_id, args.reason)
     payment = reply.payment
-    taken = f"{size_words(before.storage_added)} were taken back" if before.storage_added else "it had added no room"
-    print(render.shown(f"Payment {short(payment)} of {payment.email} is marked as paid back; {taken}."))
+    taken = size_words(payment.storage_bytes)
+    print(render.shown(f"Payment {short(payment)} of {payment.email} is marked as paid back; {taken} were taken back."))
     print(f"The buyer has {size_words(reply.quota_bytes)} now, {size_words(reply.used_bytes)} of it used.")
     if reply.used_bytes > reply.quota_bytes:
         print(READ_ONLY)
     print(PAY_BACK)
+
+
+def _close(desk: Desk, before: pb.PaymentRecord, args: argparse.Namespace) -> None:
+    _tell_change(before, desk.close(before.payment_id, args.reason).payment)
 
 
 def _tell_change(before: pb.PaymentRecord, after: pb.PaymentRecord) -> None:

@@ -157,8 +157,13 @@ class LongUpload:
 
     def _finish(self) -> Uploaded:
         self._source.check_unchanged()
+        metadata = self._request.metadata
         request = pb.FinishUploadRequest(
-            session_token=self._session.token, upload_id=self._status.upload_id, checksum=self._source.checksum
+            session_token=self._session.token,
+            upload_id=self._status.upload_id,
+            checksum=self._source.checksum,
+            # Who goes on with an upload may expect another version than who began it.
+            expected_version=metadata.expected_version if metadata.HasField("expected_version") else None,
         )
         future = self._uploads.FinishUpload.future(request, timeout=FINISH_TIMEOUT_S)
         with self._sender.calls.under_way(future):

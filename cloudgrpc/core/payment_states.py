@@ -26,6 +26,7 @@ SOMETIMES_US = 30 * SECOND_US
 SOMETIMES_FOR_US = 3600 * SECOND_US
 SELDOM_US = 15 * 60 * SECOND_US
 GIVE_UP_US = 72 * 3600 * SECOND_US
+UNKNOWN_AFTER_US = SOMETIMES_FOR_US  # a transaction may take a while to be known everywhere at Campay
 NEVER_SENT_US = 120 * SECOND_US  # a pending payment this old was begun by a gateway that died before it sent anything
 CURRENCY = "XAF"
 
@@ -105,11 +106,13 @@ def difference(expected: Expected, record: Record) -> str:
     return ""
 
 
-def wait_us(age_us: int, looks: int, often_us: int = OFTEN_US) -> int | None:
+def wait_us(age_us: int, looks: int, often_us: int = OFTEN_US, *, has_failed: bool = False) -> int | None:
     """How long until Campay is asked again: every 5 s twelve times, every 30 s for an hour, then every 15 minutes up
-    to 72 hours after the payment began; None: no more by itself."""
+    to 72 hours after the payment began; None: no more by itself. One that failed seldom succeeds after all."""
     if age_us >= GIVE_UP_US:
         return None
+    if has_failed:
+        return SELDOM_US
     if looks < LOOKS_OFTEN:
         return often_us
     return SOMETIMES_US if age_us < SOMETIMES_FOR_US else SELDOM_US

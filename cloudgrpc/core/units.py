@@ -52,6 +52,11 @@ def micros_of(told: str, field: str) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1) * 1000
 
 
+def minute(micros: int) -> str:
+    """The minute in UTC, for people."""
+    return f"{datetime.fromtimestamp(micros / 1_000_000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def day(micros: int) -> str:
     """The day in UTC, for people."""
     return datetime.fromtimestamp(micros / 1_000_000, UTC).date().isoformat()

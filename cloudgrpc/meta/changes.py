@@ -61,7 +61,14 @@ def make_folder(person: Person, parent_id: str, name: str, limits: Limits) -> Fo
         created_at=moment,
         modified_at=moment,
     )
-    record("folder.made", f"folder {name} was made", person, parent.owner_id, folder_id=entry.entry_id)
+    record(
+        "folder.made",
+        f"folder {inside(parent.owner_path, name)} was made",
+        person,
+        parent.owner_id,
+        seen=f"folder {inside(parent.seen_path, name)} was made",
+        folder_id=entry.entry_id,
+    )
     return Folder(entry.entry_id, parent.entry_id, name, moment, moment)
 
 
@@ -89,17 +96,15 @@ def move(person: Person, entry_id: str, to: Move, limits: Limits) -> str:
     Entry.update(parent=target.entry_id, name=name, name_key=paths.name_key(name), modified_at=_stamp(moved)).where(
         Entry.entry_id == moved.entry_id
     ).execute()
-    path = f"{target.path.rstrip('/')}/{name}"
-    to_path = f"{target.owner_path.rstrip('/')}/{name}"
     record(
         "entry.moved",
-        f"{moved.owner_path} was moved to {to_path}",
+        f"{moved.owner_path} was moved to {inside(target.owner_path, name)}",
         person,
         moved.owner_id,
-        seen=f"{moved.path} was moved to {path}",
+        seen=f"{moved.seen_path} was moved to {inside(target.seen_path, name)}",
         entry_id=moved.entry_id,
     )
-    return path
+    return inside(target.path, name)
 
 
 def trash(person: Person, entry_id: str, how: Removal = ANY) -> None:
@@ -119,7 +124,7 @@ def trash(person: Person, entry_id: str, how: Removal = ANY) -> None:
         f"{entry.owner_path} was moved to the trash",
         person,
         entry.owner_id,
-        seen=f"{entry.path} was moved to the trash",
+        seen=f"{entry.seen_path} was moved to the trash",
         entry_id=entry.entry_id,
     )
 
@@ -132,12 +137,12 @@ def purge(person: Person, entry_id: str, how: Removal = ANY) -> int:
     """
     tree.lock([person.account_id])
     if tree.trashed_top(person, entry_id) is None:
-        name = tree.reach(person, entry_id, how.what).check_own().check_movable("file_id").path
+        path = tree.reach(person, entry_id, how.what).check_own().check_movable("file_id").path
     else:
-        name = Entry.get_by_id(entry_id).name
+        path = tree.told_path(entry_id)
     _check_removal(Entry.get_by_id(entry_id), how)
     (size,) = take_out(person.account_id, [entry_id]).values()
-    record("entry.purged", f"{name} was deleted for good", person, person.account_id, entry_id=entry_id, bytes=size)
+    record("entry.purged", f"{path} was deleted for good", person, person.account_id, entry_id=entry_id, bytes=size)
     return size
 
 
@@ -158,6 +163,10 @@ def reach_to_change(person: Person, entry_id: str, what: str = "File") -> Reache
     owner_id = tree.reach(person, entry_id, what).owner_id
     tree.lock([owner_id])
     return tree.reach(person, entry_id, what)
+
+
+def inside(folder_path: str, name: str) -> str:
+    return f"{folder_path.rstrip('/')}/{name}"
 
 
 def check_version(version_id: str | None, name: str, expected: int | None) -> None:

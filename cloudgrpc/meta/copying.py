@@ -10,7 +10,7 @@ from peewee import JOIN, Value, ValuesList
 from cloudgrpc.core import paths
 from cloudgrpc.errors import CopyTooLarge, FolderCycle, InvalidField, NameTaken, VersionMoved
 from cloudgrpc.meta import room, tree, versions
-from cloudgrpc.meta.changes import record
+from cloudgrpc.meta.changes import inside, record
 from cloudgrpc.meta.db import now, rows
 from cloudgrpc.meta.models import Entry, Extent, Version, new_id
 from cloudgrpc.meta.prepared import Prepared, blank
@@ -70,19 +70,22 @@ def copy(person: Person, entry_id: str, to: CopyTo, limits: Limits, keep: int) -
     standing = tree.live_child(target.entry_id, name)
     _check_standing(source, standing, to, name)
     if standing is not None:
-        copied = _replace(person, source, standing, target.owner_id, keep)
+        copied = _replace(person, source, standing, target, keep)
     else:
         height, longest = tree.extent_below(source.entry_id) if source.is_folder else (0, 0)
         tree.check_place(target, name, limits, height, longest)
         copied = (_copy_folder if source.is_folder else _copy_file)(person, source, target, name)
-    # The owner of the target need not be allowed to know where the source lies.
-    like = source.owner_path if source.owner_id == target.owner_id else source.name
+    if source.owner_id == target.owner_id:
+        like = source.owner_path
+    else:
+        # The owner of the target need not be allowed to know where the source lies.
+        like = source.seen_path if target.is_own else source.name
     record(
         "entry.copied",
-        f"{like} was copied to {target.owner_path.rstrip('/')}/{name}",
+        f"{like} was copied to {inside(target.owner_path, name)}",
         person,
         target.owner_id,
-        seen=f"{source.path} was copied to {target.path.rstrip('/')}/{name}",
+        seen=f"{source.seen_path} was copied to {inside(target.seen_path, name)}",
         entry_id=copied.entry_id,
         files=copied.files,
         folders=copied.folders,
@@ -102,11 +105,12 @@ def _check_standing(source: Reached, standing: Child | None, to: CopyTo, name: s
         raise VersionMoved(name=name, version=version, expected=to.expected_version)
 
 
-def _replace(person: Person, source: Reached, standing: Child, owner_id: str, keep: int) -> Copied:
+def _replace(person: Person, source: Reached, standing: Child, target: Reached, keep: int) -> Copied:
     size = Version.get_by_id(source.version_id).size_bytes
-    room.charge(owner_id, standing.name, size)
+    room.charge(target.owner_id, standing.name, size)
     number = versions.add(standing.entry_id, source.version_id or "", person.email)
-    versions.prune(owner_id, standing.entry_id, number, keep)
+    path = inside(target.owner_path, standing.name)
+    versions.prune(target.owner_id, standing.entry_id, path, number, keep)
     return Copied(standing.entry_id, 1, 0, size)
 
 

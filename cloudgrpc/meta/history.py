@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.tree import Person
 
 NEWEST = (1 << 63) - 1  # above any event's id
+OPERATOR = "operator"  # as payment_changes names one
 OF_THE_CALLER = ("from", "client")  # whoever made the call that did it
 
 
@@ -61,6 +62,7 @@ def _view(person: Person, row: tuple[Any, ...]) -> Happening:
     event_id, at, kind, message, told, account_id, actor_id = row
     details = json.loads(told)
     by_email, seen = details.pop("by", person.email), details.pop("seen", message)
-    if actor_id and actor_id != person.account_id:
+    details.pop("for_operators", None)
+    if (actor_id and actor_id != person.account_id) or by_email == OPERATOR:
         details = {name: value for name, value in details.items() if name not in OF_THE_CALLER}
     return Happening(event_id, at, kind, message if account_id == person.account_id else seen, details, by_email)

@@ -315,7 +315,7 @@ class Payment(Table):
     provider = TextField()
     phone = TextField()  # masked: whole it goes to Campay alone
     request_id = TextField(null=True)  # the client's; unique per account
-    state = TextField()  # payment_states.State; one per account and tier is open
+    state = TextField()  # payment_states.State; one per account, tier and mode is open
     reference = TextField(null=True, unique=True)  # Campay's; set once, by its answer or by what its record showed
     ussd_code = TextField(default="")
     is_unclear = BooleanField(default=False)  # Campay may have been asked to collect, and did not say

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from peewee import fn
+from peewee import SQL, fn
 
 from cloudgrpc.core.payment_states import OPEN, State
 from cloudgrpc.meta.db import rows
@@ -26,6 +26,7 @@ class Filter:
     since: int | None = None
     until: int | None = None
     only_attention: bool = False
+    id_begins: str = ""
 
     def condition(self) -> Any:
         wanted = Payment.payment_id != ""
@@ -40,7 +41,9 @@ class Filter:
         if self.until is not None:
             wanted &= Payment.created_at < self.until
         if self.only_attention:
-            wanted &= Payment.attention != ""
+            wanted &= SQL("attention <> ''")  # written out, for SQLite to see that its partial index is meant
+        if self.id_begins:
+            wanted &= (Payment.payment_id >= self.id_begins) & (Payment.payment_id < self.id_begins + "g")
         return wanted
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from peewee import Case, fn
+from peewee import Case
 
 from cloudgrpc.core import payment_states as states
+from cloudgrpc.core.pace import in_seconds
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import NotRefundable, PaymentEnded, PaymentUnknown, RequestIdReused, SoldOut
-from cloudgrpc.meta import events, promises
+from cloudgrpc.errors import PaymentEnded, PaymentUnknown, RequestIdReused, SoldOut, TooManyPayments
+from cloudgrpc.meta import paces, promises
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Account, Payment, StorageGrant, new_id
+from cloudgrpc.meta.payment_changes import OPERATOR, change, record, thing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloudgrpc.core.pace import Rule
     from cloudgrpc.core.payments import Offer
     from cloudgrpc.core.peers import Visitor
     from cloudgrpc.meta.accounts import Caller
@@ -23,7 +28,8 @@ if TYPE_CHECKING:
 
 GONE = "the money came, but the account does not exist any more: pay it back"
 OVERDUE = "Campay has not said for 72 hours how it ended"
-OPERATOR = "operator"  # who did it, in events
+UNKNOWN = "Campay knows no such transaction"
+ELSEWHERE = "it was begun in {mode} mode, and Campay is not asked there any more"
 MOST_QUOTA = 1 << 60  # far from what a column takes
 
 
@@ -38,15 +44,20 @@ class Order:
     request_id: str | None
 
 
-def begin(caller: Caller, order: Order, promise: Promise, visitor: Visitor) -> tuple[Payment, bool]:
-    """The payment, and whether it is new: a buyer has one open payment per tier, and one per `request_id`.
+def begin(
+    caller: Caller, order: Order, promise: Promise, rules: Sequence[Rule], visitor: Visitor
+) -> tuple[Payment, bool]:
+    """The payment, and whether it is new: a buyer has one open payment per tier, and one per `request_id`. `rules`: of
+    how often one may be begun.
 
-    Raises: RequestIdReused, SoldOut.
+    Raises: RequestIdReused, TooManyPayments, SoldOut.
     """
     promises.take_turn()
-    known = _repeated(caller, order) or _open(caller, order.offer.tier_id)
+    known = _repeated(caller, order) or _open(caller, order)
     if known:
         return known, False
+    if wait := paces.take(rules):
+        raise TooManyPayments(seconds=in_seconds(wait))
     offer = order.offer
     promises.check(offer.storage_bytes, promise, SoldOut)
     quota = Account.get_by_id(caller.account_id).quota_bytes
@@ -70,14 +81,14 @@ def begin(caller: Caller, order: Order, promise: Promise, visitor: Visitor) -> t
         look_at=now() + states.NEVER_SENT_US,
         created_at=now(),
     )
-    _record(payment, "begun", f"{caller.email} buys {_thing(payment)}", visitor=visitor)
+    record(payment, "begun", f"{caller.email} buys {thing(payment)}", visitor=visitor)
     return payment, True
 
 
 def claim(payment_id: str, wait_us: int) -> bool:
     """From here on Campay may be asked to collect, by the one caller that gets True. `wait_us`: until its answer is
     overdue."""
-    return _change(
+    return change(
         payment_id,
         Payment.state == State.PENDING,
         "processing",
@@ -88,32 +99,35 @@ def claim(payment_id: str, wait_us: int) -> bool:
     )
 
 
-def collected(payment_id: str, reference: str, ussd_code: str, wait_us: int) -> bool:
+def collected(payment_id: str, reference: str, ussd_code: str, wait_us: int, *, visitor: Visitor | None = None) -> bool:
     """Campay took it on, and told its reference. False: it has one already, or another payment has this one.
-    `wait_us`: until it is asked how it went."""
+    `wait_us`: until it is asked how it went. `visitor`: of the operator who gave the reference."""
     if _has(reference):
         return False
-    return _change(
+    return change(
         payment_id,
         Payment.reference.is_null(),
         "referenced",
         "{thing}: Campay knows it as {reference}",
+        visitor=visitor,
+        by=OPERATOR if visitor else "",
         reference=reference,
         ussd_code=ussd_code,
         is_unclear=False,
         reason="",
+        attention="",
         look_at=now() + wait_us,
     )
 
 
 def refused(payment_id: str, reason: str) -> bool:
     """Campay surely collects nothing. A payment that was cancelled meanwhile stays that."""
-    return _change(
+    return change(
         payment_id,
         Payment.reference.is_null() & Payment.state.in_([State.PROCESSING, State.CANCELLED]) & Payment.is_unclear,
         "failed",
         "{thing}: {reason}",
-        state=_unless_cancelled(State.FAILED),
+        state=unless_cancelled(State.FAILED),
         is_unclear=False,
         reason=reason,
         look_at=None,
@@ -123,7 +137,7 @@ def refused(payment_id: str, reason: str) -> bool:
 def unclear(payment_id: str, reason: str) -> bool:
     """Nobody knows whether Campay was asked; upkeep finds it out, from now on."""
     is_unclear = Payment.reference.is_null() & Payment.is_unclear
-    return _change(
+    return change(
         payment_id, is_unclear, "unclear", "{thing}: it is unclear whether money moves: {reason}", reason=reason,
         look_at=now(),
     )  # fmt: skip
@@ -131,7 +145,7 @@ def unclear(payment_id: str, reason: str) -> bool:
 
 def unsent(payment_id: str) -> bool:
     """It was written down by a gateway that died before it asked anybody."""
-    return _change(
+    return change(
         payment_id,
         (Payment.state == State.PENDING) & (Payment.created_at <= now() - states.NEVER_SENT_US),
         "failed",
@@ -143,11 +157,13 @@ def unsent(payment_id: str) -> bool:
 
 
 def complete(payment_id: str) -> bool:
-    """Campay's record says that the money came: grant the room, once. False: it was granted before, was paid back, or
-    the account is gone."""
-    if not _change(
+    """Campay's record says that the money came: grant the room, once. False: it was granted before, or the account is
+    gone."""
+    # Held first, so that the account cannot be removed between what is told of the payment and its quota.
+    standing = (Account.account_id == known(payment_id).account_id) & (Account.root_id != "")
+    if not list(locked(Account.select().where(standing))) or not change(
         payment_id,
-        Payment.state.in_(states.CREDITABLE) & _ACCOUNT_STANDS,
+        Payment.state.in_(states.CREDITABLE),
         "completed",
         "{thing} was paid for with {amount}",
         state=State.COMPLETED,
@@ -173,7 +189,7 @@ def complete(payment_id: str) -> bool:
 
 def fail(payment_id: str, reason: str) -> bool:
     """Campay's record says that no money came; should it say otherwise later, that still counts."""
-    return _change(
+    return change(
         payment_id,
         Payment.state == State.PROCESSING,
         "failed",
@@ -186,15 +202,30 @@ def fail(payment_id: str, reason: str) -> bool:
     )
 
 
-def flag(payment_id: str, attention: str) -> bool:
-    """A person must look at it. False: that was known."""
-    return _change(
+def flag(payment_id: str, attention: str, *, is_least: bool = False) -> bool:
+    """A person must look at it. False: that was known. `is_least`: any other reason says more."""
+    is_news = Payment.attention == "" if is_least else Payment.attention != attention
+    return change(
         payment_id,
-        Payment.state.in_(states.CREDITABLE) & (Payment.attention != attention),
+        Payment.state.in_(states.CREDITABLE) & is_news,
         "attention",
-        "{thing} waits for an operator: {attention}",
+        "{thing} waits for an operator",
+        for_operators=attention,
         attention=attention,
     )
+
+
+def waits(payment_id: str) -> None:
+    """Campay's record fits, and says PENDING: what seemed wrong has mended itself, but for the time it takes."""
+    is_young = Payment.created_at > now() - states.GIVE_UP_US
+    Payment.update(attention="").where((Payment.payment_id == payment_id) & is_young).execute()
+
+
+def unknown_there(payment_id: str) -> bool:
+    """Campay knows no such transaction, which it may only not know yet."""
+    if known(payment_id).created_at > now() - states.UNKNOWN_AFTER_US:
+        return False
+    return flag(payment_id, UNKNOWN)
 
 
 def cancel(caller: Caller, payment_id: str, visitor: Visitor) -> Payment:
@@ -203,7 +234,7 @@ def cancel(caller: Caller, payment_id: str, visitor: Visitor) -> Payment:
     Raises: PaymentUnknown, PaymentEnded.
     """
     payment = owned(caller, payment_id)
-    cancelled = _change(
+    cancelled = change(
         payment_id,
         Payment.state.in_(states.CANCELLABLE),
         "cancelled",
@@ -217,45 +248,6 @@ def cancel(caller: Caller, payment_id: str, visitor: Visitor) -> Payment:
     if not cancelled and payment.state != State.CANCELLED:
         raise PaymentEnded(status=payment.state)
     return payment
-
-
-def refund(payment_id: str, reason: str, visitor: Visitor) -> tuple[Payment, int, int]:
-    """The money was paid back: take the room back. Returns the payment, and the account's quota and use (0 and 0 when
-    it is gone). Raises: PaymentUnknown, NotRefundable."""
-    if not _change(
-        payment_id,
-        (Payment.state == State.COMPLETED) | (Payment.state.in_(states.CREDITABLE) & (Payment.attention != "")),
-        "refunded",
-        "{thing} was paid back ({refund_reason})",
-        visitor=visitor,
-        by=OPERATOR,
-        state=State.REFUNDED,
-        is_unclear=False,
-        attention="",
-        look_at=None,
-        refunded_at=now(),
-        refund_reason=reason,
-    ):
-        raise NotRefundable(status=known(payment_id).state)
-    payment = Payment.get_by_id(payment_id)
-    taken_back = (
-        StorageGrant.update(taken_back_at=payment.refunded_at)
-        .where((StorageGrant.payment == payment_id) & StorageGrant.taken_back_at.is_null())
-        .execute()
-    )
-    if taken_back:
-        left = Account.quota_bytes - payment.storage_bytes
-        Account.update(quota_bytes=Case(None, [(left > 0, left)], 0)).where(
-            Account.account_id == payment.account_id
-        ).execute()
-    account = Account.get_or_none(Account.account_id == payment.account_id)
-    return payment, account.quota_bytes if account else 0, account.used_bytes if account else 0
-
-
-def note_act(payment_id: str, kind: str, words: str, visitor: Visitor) -> None:
-    """What an operator did that need not change the payment. Raises: PaymentUnknown."""
-    payment = known(payment_id)
-    _record(payment, kind, f"{_thing(payment)}: {words}", visitor=visitor, by=OPERATOR)
 
 
 def wake(payment_id: str) -> None:
@@ -272,14 +264,31 @@ def take_due(mode: str, often_us: int, limit: int) -> list[str]:
     query = Payment.select().where((Payment.look_at <= moment) & (Payment.mode == mode)).order_by(Payment.look_at)
     due = list(locked(query.limit(limit)))
     for payment in due:
-        wait = states.wait_us(moment - payment.created_at, payment.looks, often_us)
+        has_failed = payment.state == State.FAILED
+        wait = states.wait_us(moment - payment.created_at, payment.looks, often_us, has_failed=has_failed)
         look_at = None if wait is None else moment + wait
         Payment.update(looks=Payment.looks + 1, look_at=look_at).where(
             Payment.payment_id == payment.payment_id
         ).execute()
-        if wait is None and (payment.state == State.PROCESSING or payment.is_unclear):
-            flag(payment.payment_id, OVERDUE)
+        if wait is None:
+            _give_up(payment, OVERDUE)
     return [payment.payment_id for payment in due]
+
+
+def give_up_elsewhere(mode: str, limit: int) -> None:
+    """Payments of another mode are asked about by no gateway like this one: in the end they wait for an operator."""
+    old = Payment.created_at <= now() - states.GIVE_UP_US
+    query = Payment.select().where((Payment.look_at <= now()) & (Payment.mode != mode) & old)
+    for payment in list(locked(query.limit(limit))):
+        Payment.update(look_at=None).where(Payment.payment_id == payment.payment_id).execute()
+        if payment.state == State.PENDING:
+            unsent(payment.payment_id)
+        _give_up(payment, ELSEWHERE.format(mode=payment.mode))
+
+
+def _give_up(payment: Payment, attention: str) -> None:
+    if payment.state == State.PROCESSING or payment.is_unclear:
+        flag(payment.payment_id, attention, is_least=True)
 
 
 def known(payment_id: str) -> Payment:
@@ -318,9 +327,11 @@ def _repeated(caller: Caller, order: Order) -> Payment | None:
     return payment
 
 
-def _open(caller: Caller, tier_id: str) -> Payment | None:
-    mine = (Payment.account_id == caller.account_id) & (Payment.tier_id == tier_id)
-    payment: Payment | None = Payment.get_or_none(mine & Payment.state.in_(states.OPEN))
+def _open(caller: Caller, order: Order) -> Payment | None:
+    """One of another account at Campay, as of its demo, is no way to pay here."""
+    mine = (Payment.account_id == caller.account_id) & (Payment.tier_id == order.offer.tier_id)
+    is_open = (Payment.mode == order.mode) & Payment.state.in_(states.OPEN)
+    payment: Payment | None = Payment.get_or_none(mine & is_open)
     return None if payment and unsent(payment.payment_id) else payment
 
 
@@ -328,50 +339,5 @@ def _has(reference: str) -> bool:
     return bool(rows(Payment.select(Payment.payment_id).where(Payment.reference == reference)))
 
 
-def _change(
-    payment_id: str,
-    condition: Any,
-    kind: str,
-    message: str,
-    *,
-    visitor: Visitor | None = None,
-    by: str = "",
-    **columns: object,
-) -> bool:
-    """One conditional UPDATE and its event; `message` may name a payment's columns, its thing and its amount."""
-    values = {getattr(Payment, name): value for name, value in columns.items()}
-    if not Payment.update(values).where((Payment.payment_id == payment_id) & condition).execute():
-        return False
-    payment = Payment.get_by_id(payment_id)
-    words = message.format(thing=_thing(payment), amount=f"{payment.amount_xaf:,} XAF", **payment.__data__)
-    _record(payment, kind, words, visitor=visitor, by=by)
-    return True
-
-
-def _record(payment: Payment, kind: str, message: str, *, visitor: Visitor | None = None, by: str = "") -> None:
-    """By the buyer when there is a visitor and nobody is named; by the cluster itself when there is neither."""
-    done_by = {} if visitor and not by else {"by": by}
-    events.record(
-        f"payment.{kind}",
-        message,
-        account_id=payment.account_id,
-        visitor=visitor,
-        **done_by,
-        payment_id=payment.payment_id,
-        status=payment.state,
-        amount_xaf=payment.amount_xaf,
-        mode=payment.mode,
-    )
-
-
-def _thing(payment: Payment) -> str:
-    return f"{payment.tier_name} ({size_words(payment.storage_bytes)})"
-
-
-def _unless_cancelled(state: State) -> Any:
+def unless_cancelled(state: State) -> Any:
     return Case(None, [(Payment.state == State.CANCELLED, State.CANCELLED)], state)
-
-
-_ACCOUNT_STANDS = fn.EXISTS(
-    Account.select(Account.account_id).where((Account.account_id == Payment.account_id) & (Account.root_id != ""))
-)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import JOIN
 
 from cloudgrpc.core.paging import how_many_fit
-from cloudgrpc.core.units import rfc3339
+from cloudgrpc.core.units import minute, rfc3339
 from cloudgrpc.errors import InvalidField, Missing
 from cloudgrpc.meta import events, tree
 from cloudgrpc.meta.ancestry import Ancestry
@@ -88,16 +88,16 @@ def share(person: Person, entry_id: str, email: str, terms: Terms) -> str:
         return share_id
     else:
         Share.update(permission=terms.permission, until_at=terms.until_at).where(Share.share_id == share_id).execute()
-    until = rfc3339(terms.until_at)
+    until = "" if terms.until_at is None else f" until {minute(terms.until_at)}"
     record(
         "share.changed" if standing else "share.made",
-        f"{entry.path} is shared with {email} {ALLOWED[terms.permission]}{' until ' if until else ''}{until}",
+        f"{entry.path} is shared with {email} {ALLOWED[terms.permission]}{until}",
         person,
         entry.owner_id,
         entry_id=entry.entry_id,
         email=email,
         permission=terms.permission,
-        until=until,
+        until=rfc3339(terms.until_at),
     )
     return share_id
 
@@ -178,8 +178,9 @@ def _lasts() -> Any:
 
 
 def _named() -> Any:
-    """Shares as `_expire` takes them."""
-    return Share.select(Share.share_id, Share.account, Share.entry, Entry.name, Share.email).join(Entry)
+    """Shares as `_expire` takes them, and by which name others see what is shared, and whose it is."""
+    query = Share.select(Share.share_id, Share.account, Share.entry, Share.email, Entry.name, Account.email)
+    return query.join(Entry).switch(Share).join(Account)
 
 
 def _with_me(person: Person) -> Any:
@@ -234,18 +235,26 @@ def _end(person: Person, which: Any) -> bool:
     row = next(iter(rows(_named().where(which & _lasts()))), None)
     if row is None or not Share.delete().where(Share.share_id == row[0]).execute():
         return False
-    _, owner_id, entry_id, name, email = row
-    record("share.ended", f"{name} is no longer shared with {email}", person, owner_id, entry_id=entry_id, email=email)
+    _, owner_id, entry_id, email, name, owner_email = row
+    record(
+        "share.ended",
+        f"{tree.told_path(entry_id)} is no longer shared with {email}",
+        person,
+        owner_id,
+        seen=f"shared:{owner_email}/{name} is no longer shared with {email}",
+        entry_id=entry_id,
+        email=email,
+    )
     return True
 
 
-def _expire(share_id: str, owner_id: str, entry_id: str, name: str, email: str) -> bool:
+def _expire(share_id: str, owner_id: str, entry_id: str, email: str, *_: str) -> bool:
     """False: it was ended or prolonged meanwhile."""
     if not Share.delete().where((Share.share_id == share_id) & (Share.until_at <= now())).execute():
         return False
     events.record(
         "share.ended",
-        f"{name} is no longer shared with {email}: its time was over",
+        f"{tree.told_path(entry_id)} is no longer shared with {email}: its time was over",
         account_id=owner_id,
         entry_id=entry_id,
         email=email,

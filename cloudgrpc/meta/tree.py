@@ -72,6 +72,11 @@ class Reached:
         return "/" + "/".join(self.owner_names)
 
     @property
+    def seen_path(self) -> str:
+        """As `path`, in words that tell another's drive from one's own; the shell takes them as they are."""
+        return self.path if self.is_own else f"shared:{self.owner_email}{self.path}"
+
+    @property
     def depth(self) -> int:
         """In its owner's drive; the root folder is 0."""
         return len(self.owner_names)
@@ -226,6 +231,17 @@ def trashed_top(person: Person, entry_id: str) -> str | None:
     top_id: str = chain[-1][0]
     in_trash = Entry.select().where((Entry.entry_id == top_id) & Entry.trashed_at.is_null(False)).exists()
     return top_id if in_trash else None
+
+
+def told_path(entry_id: str) -> str:
+    """Where an entry stands in its owner's drive, or where it was before it was deleted: for the owner's eyes. Its name
+    alone, or with what of the way to it is left, when that is not known any more."""
+    chain = _REACH.all(entry_id=entry_id, email="", now=0)
+    top_id, names, root_id = chain[-1][0], [row[2] for row in reversed(chain)], chain[0][9]
+    if top_id == root_id:
+        return "/" + "/".join(names[1:])
+    folder: str = Entry.get_by_id(top_id).trashed_path
+    return "/".join([*([folder.rstrip("/")] if folder else []), *names])
 
 
 def reach_folder(person: Person, folder_id: str) -> Reached:

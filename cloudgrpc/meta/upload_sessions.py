@@ -88,15 +88,15 @@ def page(person: Person, after: str, limit: int, quorum: int) -> list[Session]:
     return [_session(row, quorum) for row in found]
 
 
-def check_finishable(person: Person, upload_id: str, quorum: int) -> Session:
-    """What can be known before the content is looked at.
+def check_finishable(person: Person, upload_id: str, quorum: int, expected_version: int | None = None) -> Session:
+    """What can be known before the content is looked at. `expected_version`: None for the one it was begun with.
 
     Raises: as `find`; UploadUnfinished, Missing (the folder), ReadOnlyShare, NameTaken (by a folder), VersionMoved.
     """
     session = find(person, upload_id, quorum)
     if session.answer is None:
         session.check_complete()
-        _check_target(person, session)
+        _check_target(person, session, expected_version)
     return session
 
 
@@ -123,9 +123,19 @@ def lose(upload_id: str, position: int, lease_us: int) -> None:
     uploads.drop(upload_id, position, position)
 
 
-def finish(person: Person, upload_id: str, content: Content, checksum: str, *, quorum: int, keep: int) -> Answer:
+def finish(
+    person: Person,
+    upload_id: str,
+    content: Content,
+    checksum: str,
+    expected_version: int | None = None,
+    *,
+    quorum: int,
+    keep: int,
+) -> Answer:
     """Make an upload the file's newest version, if its chunks are those of `content`; the first answer, when it was
-    finished before. `checksum`: what the client knows of the content, "" for nothing; `keep`: see `uploads.commit`.
+    finished before. `checksum`: what the client knows of the content, "" for nothing; `expected_version`: None for the
+    one it was begun with; `keep`: see `uploads.commit`.
 
     Raises: as `check_finishable`; UploadBusy for other chunks, UploadDiffers for other content, UploadEnded.
     """
@@ -133,13 +143,13 @@ def finish(person: Person, upload_id: str, content: Content, checksum: str, *, q
     session = _found(_FIND_TO_END, person, upload_id, quorum)
     if session.answer is None:
         session.check_complete()
-        _check_target(person, session)
+        _check_target(person, session, expected_version)
         if not content.is_of(chunk_id for (chunk_id,) in _IDS.all(upload_id=upload_id)):
             raise UploadBusy
     digest = session.answer.digest if session.answer else content.digest
     if checksum not in {"", digest}:
         raise UploadDiffers(name=session.name)
-    return session.answer or uploads.commit(upload_id, [], digest, quorum, keep)
+    return session.answer or uploads.commit(upload_id, [], digest, quorum, keep, expected_version)
 
 
 def cancel(person: Person, upload_id: str) -> None:
@@ -151,9 +161,9 @@ def cancel(person: Person, upload_id: str) -> None:
     uploads.abandon(upload_id)
 
 
-def _check_target(person: Person, session: Session) -> None:
+def _check_target(person: Person, session: Session, expected_version: int | None) -> None:
     target = uploads.find_target(person, session.parent_id, session.name)
-    target.check_version(session.expected_version)
+    target.check_version(session.expected_version if expected_version is None else expected_version)
 
 
 def _found(query: Prepared, person: Person, upload_id: str, quorum: int) -> Session:

@@ -14,7 +14,7 @@ from cloudgrpc.core import paths
 from cloudgrpc.errors import Missing, NameTaken, RequestIdReused, UploadEnded, VersionMoved
 from cloudgrpc.meta import events, room, tree, versions
 from cloudgrpc.meta import upload_queries as queries
-from cloudgrpc.meta.changes import record
+from cloudgrpc.meta.changes import inside, record
 from cloudgrpc.meta.db import is_postgres, locked, now, rows
 from cloudgrpc.meta.models import Account, Upload, new_id
 
@@ -89,6 +89,8 @@ class Target:
     standing: str | None  # the id of the file that gets another version; None: there is none of that name
     name: str
     owner_id: str
+    owner_path: str  # of the file
+    seen_path: str  # as `Reached` has them
 
     def check_version(self, expected: int | None) -> None:
         """Raises: VersionMoved."""
@@ -191,10 +193,17 @@ def drop(upload_id: str, first: int, last: int) -> None:
         queries.FORGET_CHUNK.run(chunk_id=chunk_id)
 
 
-def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int, keep: int) -> Answer:
+def commit(
+    upload_id: str,
+    stored: Sequence[Stored],
+    digest: str,
+    quorum: int,
+    keep: int,
+    expected_version: int | None = None,
+) -> Answer:
     """Make the upload the file's newest version. `stored`: the chunks whose receipts are not written down yet: every
     transaction waits for the disk, and most files are one chunk. `quorum`: receipts each chunk must have. `keep`:
-    versions that are kept of a file, this one included.
+    versions that are kept of a file, this one included. `expected_version`: None for the one it was begun with.
 
     Raises: UploadEnded (its lease ran out, it was replaced, or its folder went), ReadOnlyShare, NameTaken (a folder
     came there), VersionMoved.
@@ -210,21 +219,22 @@ def commit(upload_id: str, stored: Sequence[Stored], digest: str, quorum: int, k
         target = find_target(upload, upload.parent_id, upload.name)
     except Missing as error:
         raise UploadEnded from error
-    target.check_version(upload.expected_version)
+    target.check_version(upload.expected_version if expected_version is None else expected_version)
     chunks = _check_whole(upload_id, upload.size_bytes, quorum)
     entry_id, number = _add_version(upload, target, digest, moment)
     queries.CHARGE.run(account_id=upload.owner_id, size_bytes=upload.size_bytes)
-    versions.prune(upload.owner_id, entry_id, number, keep)
     queries.COMMITTED.run(upload_id=upload_id, entry_id=entry_id, chunks_stored=chunks, digest=digest, version=number)
     record(
         "file.uploaded",
-        f"{target.name} was uploaded",
+        f"{target.owner_path} was uploaded",
         upload,
         upload.owner_id,
+        seen=f"{target.seen_path} was uploaded",
         file_id=entry_id,
         version=number,
         bytes=upload.size_bytes,
     )
+    versions.prune(upload.owner_id, entry_id, target.owner_path, number, keep)
     return Answer(entry_id, chunks, digest, number)
 
 
@@ -276,11 +286,20 @@ def find_target(person: Person, parent_id: str, name: str) -> Target:
     """Raises: Missing, ReadOnlyShare, NameTaken (by a folder)."""
     reached = tree.reach(person, parent_id, "Folder").check_writable()
     if not reached.is_folder:
-        return Target("", reached.entry_id, reached.name, reached.owner_id)
+        return Target(
+            "", reached.entry_id, reached.name, reached.owner_id, reached.owner_path, reached.seen_path
+        )
     standing = tree.live_child(reached.entry_id, name)
     if standing is not None and standing.kind == "folder":
         raise NameTaken(name=name)
-    return Target(reached.entry_id, standing.entry_id if standing else None, name, reached.owner_id)
+    return Target(
+        reached.entry_id,
+        standing.entry_id if standing else None,
+        name,
+        reached.owner_id,
+        inside(reached.owner_path, name),
+        inside(reached.seen_path, name),
+    )
 
 
 def _reserve(owner_id: str, wish: Wish) -> None:

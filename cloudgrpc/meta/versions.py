@@ -11,7 +11,7 @@ from cloudgrpc.errors import Missing, VersionNewest
 from cloudgrpc.meta import events, room, tree
 from cloudgrpc.meta.changes import check_version, reach_to_change, record
 from cloudgrpc.meta.db import now, rows
-from cloudgrpc.meta.models import Entry, Extent, Version, new_id
+from cloudgrpc.meta.models import Account, Entry, Extent, Version, new_id
 from cloudgrpc.meta.prepared import Prepared, blank
 
 if TYPE_CHECKING:
@@ -89,11 +89,11 @@ def restore(person: Person, file_id: str, number: int, expected_version: int | N
         f"version {number} of {file.owner_path} was made the newest",
         person,
         file.owner_id,
-        seen=f"version {number} of {file.path} was made the newest",
+        seen=f"version {number} of {file.seen_path} was made the newest",
         file_id=file.entry_id,
         version=added,
     )
-    prune(file.owner_id, file.entry_id, added, keep)
+    prune(file.owner_id, file.entry_id, file.owner_path, added, keep)
     return added
 
 
@@ -136,14 +136,28 @@ def add(file_id: str, like_id: str, made_by: str) -> int:
     return number
 
 
-def prune(owner_id: str, file_id: str, newest: int, keep: int) -> int:
-    """Delete all but the `keep` newest versions of a file whose drive is locked; returns how many."""
+def prune(owner_id: str, file_id: str, path: str, newest: int, keep: int) -> int:
+    """Delete all but the `keep` newest versions of a file whose drive is locked, and the newest that its owner made:
+    whoever may write to it must not end that. Returns how many went. `path`: as the owner sees it."""
     if newest <= keep:  # so there cannot be more
         return 0
-    kept = Version.select(Version.version_id).where(Version.entry == file_id).order_by(Version.number.desc())
-    old = [version_id for (version_id,) in rows(kept.offset(keep))]
+    query = Version.select(Version.version_id, Version.made_by).where(Version.entry == file_id)
+    found = rows(query.order_by(Version.number.desc()))
+    if len(found) <= keep:
+        return 0
+    owners = {"", Account.get_by_id(owner_id).email}  # "": of a time when only the owner wrote
+    own = next((version_id for version_id, made_by in found if made_by in owners), None)
+    old = [version_id for version_id, _ in found[keep:] if version_id != own]
     if old:
-        discard(owner_id, old)
+        events.record(
+            "versions.ended",
+            f"{len(old)} older version{'s' if len(old) > 1 else ''} of {path} ended",
+            account_id=owner_id,
+            file_id=file_id,
+            versions=len(old),
+            bytes=discard(owner_id, old),
+            by="",
+        )
     return len(old)
 
 
@@ -173,8 +187,8 @@ def discard(owner_id: str, version_ids: Sequence[str]) -> int:
 
 
 def overfull(after: str, keep: int, limit: int) -> list[tuple[str, str]]:
-    """Files with more than `keep` versions, and their owners, by the files' ids from behind `after`. Reads the whole
-    table little by little."""
+    """Files with more than `keep` versions, and their owners, by the files' ids from behind `after`; also those with
+    one more that `prune` spares. Reads the whole table little by little."""
     query = (
         Version.select(Version.entry, Entry.account)
         .join(Entry)
@@ -191,18 +205,8 @@ def prune_overfull(found: Sequence[tuple[str, str]], keep: int) -> int:
     tree.lock({owner_id for _, owner_id in found})
     pruned = 0
     for file_id, owner_id in found:
-        count = prune(owner_id, file_id, keep + 1, keep) if tree.is_kept(file_id) else 0
-        pruned += count
-        if count:
-            file = Entry.get_by_id(file_id)
-            events.record(
-                "versions.ended",
-                f"{count} older versions of {file.name} ended",
-                account_id=owner_id,
-                file_id=file_id,
-                versions=count,
-                by="",
-            )
+        if tree.is_kept(file_id):
+            pruned += prune(owner_id, file_id, tree.told_path(file_id), keep + 1, keep)
     return pruned
 
 

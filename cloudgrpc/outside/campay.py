@@ -68,12 +68,11 @@ class Campay:
 
         self.mode = settings.mode
         self._secrets = (settings.password, settings.username)
-        self._timeout_s = settings.timeout_s
         self._http = Http(settings)
         self._token = Token(self._http, settings.username, settings.password)
-        # Not the loop's own threads: an API that hangs would hold up whoever else needs one.
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="campay")
-        self._room = threading.BoundedSemaphore(AT_ONCE)
+        # Those who buy wait for nobody who only looks.
+        self._collecting = Turns("campay-collect", settings.timeout_s)
+        self._looking = Turns("campay-look", settings.timeout_s)
 
     async def collect(self, payment_id: str, amount_xaf: int, phone: str, description: str) -> Collected:
         """Ask for money, once. `payment_id` is our `external_reference`; `phone`: 237XXXXXXXXX.
@@ -88,7 +87,7 @@ class Campay:
             "external_reference": payment_id,
         }
         try:
-            answer = await self._run(lambda: self._ask("POST", "/collect/", request))
+            answer = await self._collecting.run(lambda: self._ask("POST", "/collect/", request))
         except Unanswered as error:
             log.warning("collect for payment %s, from %s: %s", payment_id, masked(phone), error)
             if error.was_sent:
@@ -125,31 +124,14 @@ class Campay:
     def close(self) -> None:
         """End what is under way: the process would wait for it."""
         self._http.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._collecting.close()
+        self._looking.close()
 
     async def _look(self, method: str, path: str, body: dict[str, str] | None = None) -> Answer:
         try:
-            return await self._run(lambda: self._ask(method, path, body))
+            return await self._looking.run(lambda: self._ask(method, path, body))
         except Unanswered as error:
             raise CampayDown(reason=error) from None
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        if not self._room.acquire(blocking=False):
-            raise Unanswered(f"{AT_ONCE} questions are under way already", was_sent=False)
-        asked_at = time.monotonic()
-        try:
-            task = self._threads.submit(lambda: self._in_time(asked_at, work))
-        except RuntimeError:  # closed
-            self._room.release()
-            raise Unanswered("the gateway is stopping", was_sent=False) from None
-        task.add_done_callback(lambda _: self._room.release())
-        return await asyncio.shield(asyncio.wrap_future(task))
-
-    def _in_time(self, asked_at: float, work: Callable[[], T]) -> T:
-        """Whoever asked long ago may have given up; a phone that rings then would be a riddle to its owner."""
-        if time.monotonic() - asked_at >= self._timeout_s:
-            raise Unanswered(f"its turn did not come within {self._timeout_s:g} s", was_sent=False)
-        return work()
 
     def _ask(self, method: str, path: str, body: dict[str, str] | None) -> Answer:
         """In a thread. A token that Campay refuses is renewed once; whatever was asked with it was not done."""
@@ -180,6 +162,37 @@ class Campay:
 
     def _saying(self, answer: Answer) -> str:
         return answers.saying(answer.body, answer.text, (*self._secrets, self._token.now))
+
+
+class Turns:
+    """A few threads, not the loop's own: an API that hangs would hold up whoever else needs one."""
+
+    def __init__(self, name: str, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
+        self._room = threading.BoundedSemaphore(AT_ONCE)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Raises: Unanswered, as never sent, when there is no turn for it in time; and what `work` raises."""
+        if not self._room.acquire(blocking=False):
+            raise Unanswered(f"{AT_ONCE} questions are under way already", was_sent=False)
+        asked_at = time.monotonic()
+        try:
+            task = self._threads.submit(lambda: self._in_time(asked_at, work))
+        except RuntimeError:  # closed
+            self._room.release()
+            raise Unanswered("the gateway is stopping", was_sent=False) from None
+        task.add_done_callback(lambda _: self._room.release())
+        return await asyncio.shield(asyncio.wrap_future(task))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _in_time(self, asked_at: float, work: Callable[[], T]) -> T:
+        """Whoever asked long ago may have given up; a phone that rings then would be a riddle to its owner."""
+        if time.monotonic() - asked_at >= self._timeout_s:
+            raise Unanswered(f"its turn did not come within {self._timeout_s:g} s", was_sent=False)
+        return work()
 
 
 class Token:

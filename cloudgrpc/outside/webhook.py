@@ -19,8 +19,9 @@ def is_signed(signature: str, key: str) -> bool:
     what the call tells: the signature is not made over its parameters."""
     if not signature or not key:
         return False
-    # Another machine's clock made `iat`; whether it runs a little ahead of ours proves nothing.
-    options: Any = {"verify_aud": False, "verify_iat": False}
+    # Another machine's clock made `iat` and `nbf`; whether it runs a little ahead of ours proves nothing. Who is meant,
+    # and under which number, is not ours to judge.
+    options: Any = dict.fromkeys(["verify_aud", "verify_iat", "verify_nbf", "verify_sub", "verify_jti"], False)
     try:
         jwt.decode(signature, _padded(key), algorithms=[ALGORITHM], options=options)
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError):  # the last for a header nested without end

@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: eeb1c116f121bea6357fd02f1be94509a25065e0599647bc33fdefcd8286a023
+# sha256 of the proto: 65513f5db9fe708d3638da6bfa1f8747d78e065b92cac317a915359bc3d84076

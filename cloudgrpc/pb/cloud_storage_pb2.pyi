@@ -2713,22 +2713,28 @@ class FinishUploadRequest(_message.Message):
     SESSION_TOKEN_FIELD_NUMBER: _builtins.int
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     CHECKSUM_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     upload_id: _builtins.str
     checksum: _builtins.str
     """"blake3:<hex>" of the content; "" if the client does not know it"""
+    expected_version: _builtins.int
+    """in place of what BeginUpload was told; as in FileMetadata"""
     def __init__(
         self,
         *,
         session_token: _builtins.str = ...,
         upload_id: _builtins.str = ...,
         checksum: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "session_token", b"session_token", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "checksum", b"checksum", "expected_version", b"expected_version", "session_token", b"session_token", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
 
 Global___FinishUploadRequest: _TypeAlias = FinishUploadRequest  # noqa: Y015
 
@@ -3053,6 +3059,7 @@ class InitiatePaymentRequest(_message.Message):
     PROVIDER_FIELD_NUMBER: _builtins.int
     PHONE_NUMBER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_AMOUNT_XAF_FIELD_NUMBER: _builtins.int
     session_token: _builtins.str
     tier_id: _builtins.str
     provider: _builtins.str
@@ -3061,6 +3068,8 @@ class InitiatePaymentRequest(_message.Message):
     """237XXXXXXXXX, or any usual way of writing it"""
     request_id: _builtins.str
     """a repeated request gets the payment of the first"""
+    expected_amount_xaf: _builtins.int
+    """what the buyer agreed to; refused when another amount would be charged; 0: any"""
     def __init__(
         self,
         *,
@@ -3069,10 +3078,11 @@ class InitiatePaymentRequest(_message.Message):
         provider: _builtins.str = ...,
         phone_number: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        expected_amount_xaf: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["phone_number", b"phone_number", "provider", b"provider", "request_id", b"request_id", "session_token", b"session_token", "tier_id", b"tier_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_amount_xaf", b"expected_amount_xaf", "phone_number", b"phone_number", "provider", b"provider", "request_id", b"request_id", "session_token", b"session_token", "tier_id", b"tier_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3882,6 +3892,7 @@ class ListPaymentsRequest(_message.Message):
     ONLY_ATTENTION_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
     admin_key: _builtins.str
     status: _builtins.str
     """"" for all"""
@@ -3895,6 +3906,8 @@ class ListPaymentsRequest(_message.Message):
     """those that wait for an operator"""
     page_size: _builtins.int
     page_token: _builtins.str
+    payment_id: _builtins.str
+    """how its id begins, or all of it"""
     def __init__(
         self,
         *,
@@ -3906,10 +3919,11 @@ class ListPaymentsRequest(_message.Message):
         only_attention: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "only_attention", b"only_attention", "page_size", b"page_size", "page_token", b"page_token", "since", b"since", "status", b"status", "until", b"until", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "only_attention", b"only_attention", "page_size", b"page_size", "page_token", b"page_token", "payment_id", b"payment_id", "since", b"since", "status", b"status", "until", b"until", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4177,6 +4191,58 @@ class SetPaymentReferenceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPaymentReferenceResponse: _TypeAlias = SetPaymentReferenceResponse  # noqa: Y015
+
+@_typing.final
+class ClosePaymentRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    payment_id: _builtins.str
+    reason: _builtins.str
+    """the buyer sees it"""
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "payment_id", b"payment_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosePaymentRequest: _TypeAlias = ClosePaymentRequest  # noqa: Y015
+
+@_typing.final
+class ClosePaymentResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    @_builtins.property
+    def payment(self) -> Global___PaymentRecord: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        payment: Global___PaymentRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "payment", b"payment", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosePaymentResponse: _TypeAlias = ClosePaymentResponse  # noqa: Y015
 
 @_typing.final
 class RefundPaymentRequest(_message.Message):

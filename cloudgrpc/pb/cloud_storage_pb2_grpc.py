@@ -2853,6 +2853,11 @@ class AdminServiceStub:
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentResponse.FromString,
                 _registered_method=True)
+        self.ClosePayment = channel.unary_unary(
+                '/cloudstorage.AdminService/ClosePayment',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -2917,7 +2922,14 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefundPayment(self, request, context):
-        """Record that the money was paid back at the mobile operator, and take the bought bytes back.
+        """Record that the money of a completed payment was paid back at the mobile operator, and take the bought bytes back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClosePayment(self, request, context):
+        """End a payment of which nothing more is expected. Should its money come all the same, it still counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -2975,6 +2987,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RefundPayment,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentResponse.SerializeToString,
+            ),
+            'ClosePayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClosePayment,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -3247,6 +3264,33 @@ class AdminService:
             '/cloudstorage.AdminService/RefundPayment',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.RefundPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClosePayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/ClosePayment',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -800,7 +800,9 @@ class AdminServiceStub:
     SetPaymentReference: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.SetPaymentReferenceRequest, _cloud_storage_pb2.SetPaymentReferenceResponse]
     """Give a payment that has none the reference that Campay knows it by, then ask Campay."""
     RefundPayment: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RefundPaymentRequest, _cloud_storage_pb2.RefundPaymentResponse]
-    """Record that the money was paid back at the mobile operator, and take the bought bytes back."""
+    """Record that the money of a completed payment was paid back at the mobile operator, and take the bought bytes back."""
+    ClosePayment: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ClosePaymentRequest, _cloud_storage_pb2.ClosePaymentResponse]
+    """End a payment of which nothing more is expected. Should its money come all the same, it still counts."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -819,7 +821,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
     SetPaymentReference: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.SetPaymentReferenceRequest, _cloud_storage_pb2.SetPaymentReferenceResponse]  # type: ignore[assignment]
     """Give a payment that has none the reference that Campay knows it by, then ask Campay."""
     RefundPayment: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RefundPaymentRequest, _cloud_storage_pb2.RefundPaymentResponse]  # type: ignore[assignment]
-    """Record that the money was paid back at the mobile operator, and take the bought bytes back."""
+    """Record that the money of a completed payment was paid back at the mobile operator, and take the bought bytes back."""
+    ClosePayment: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ClosePaymentRequest, _cloud_storage_pb2.ClosePaymentResponse]  # type: ignore[assignment]
+    """End a payment of which nothing more is expected. Should its money come all the same, it still counts."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -895,6 +899,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cloud_storage_pb2.RefundPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.RefundPaymentResponse, _abc.Awaitable[_cloud_storage_pb2.RefundPaymentResponse]]:
-        """Record that the money was paid back at the mobile operator, and take the bought bytes back."""
+        """Record that the money of a completed payment was paid back at the mobile operator, and take the bought bytes back."""
+
+    @_abc_1.abstractmethod
+    def ClosePayment(
+        self,
+        request: _cloud_storage_pb2.ClosePaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ClosePaymentResponse, _abc.Awaitable[_cloud_storage_pb2.ClosePaymentResponse]]:
+        """End a payment of which nothing more is expected. Should its money come all the same, it still counts."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

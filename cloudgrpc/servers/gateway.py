@@ -69,9 +69,9 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
             if http is not None:
                 await http.stop()
             await server.stop(GRACE_S)
+            await house.close()
             if campay is not None:
                 campay.close()
-            await house.close()
 
 
 def _check_campay(config: Config) -> None:

@@ -119,7 +119,6 @@ def build(config: Config, database: Database, secret: str, cluster_id: str, outs
         versions.end_old,
         trash.sweep,
         sharing.end_expired,
-        settling.look_due,
     ]
     return House(
         accounts=Accounts(database, digest_key, outside.deliver, promise, config.limits),
@@ -136,10 +135,10 @@ def build(config: Config, database: Database, secret: str, cluster_id: str, outs
         sessions=UploadSessions(parts, downloads, config.drive),
         downloads=downloads,
         settling=settling,
-        payments=Payments(database, outside.campay, settling, config, promise),
+        payments=Payments(database, outside.campay, settling, config, promise, digest_key=digest_key),
         desk=PaymentDesk(database, outside.campay, settling),
         nodes=the_nodes,
-        upkeep=Upkeep(database, the_nodes, repair, chores, config.upkeep),
+        upkeep=Upkeep(database, the_nodes, repair, chores, config.upkeep, apart={settling.lease: settling.look_due}),
     )
 
 

@@ -34,7 +34,12 @@ class AdminService(AdminServiceServicer):
     async def ListPayments(self, request: pb.ListPaymentsRequest, _context: Context) -> pb.ListPaymentsResponse:
         await self._admins.check(request.admin_key)
         wanted = filter_of(
-            request.status, request.user, request.since, request.until, only_attention=request.only_attention
+            request.status,
+            request.user,
+            request.since,
+            request.until,
+            only_attention=request.only_attention,
+            id_begins=request.payment_id,
         )
         found, token = await self._desk.list(wanted, request.page_size, request.page_token)
         return pb.ListPaymentsResponse(success=True, payments=map(views.full_record, found), next_page_token=token)
@@ -69,14 +74,18 @@ class AdminService(AdminServiceServicer):
     async def RefundPayment(self, request: pb.RefundPaymentRequest, _context: Context) -> pb.RefundPaymentResponse:
         await self._admins.check(request.admin_key)
         payment, quota, used = await self._desk.refund(views.payment_id(request.payment_id), request.reason)
-        taken = size_words(payment.storage_bytes) if payment.completed_at else "nothing"
         return pb.RefundPaymentResponse(
             success=True,
-            message=f"Marked as paid back; {taken} taken back.",
+            message=f"Marked as paid back; {size_words(payment.storage_bytes)} were taken back.",
             payment=views.full_record(payment),
             quota_bytes=quota,
             used_bytes=used,
         )
+
+    async def ClosePayment(self, request: pb.ClosePaymentRequest, _context: Context) -> pb.ClosePaymentResponse:
+        await self._admins.check(request.admin_key)
+        payment = await self._desk.close(views.payment_id(request.payment_id), request.reason)
+        return pb.ClosePaymentResponse(success=True, message=views.words(payment), payment=views.full_record(payment))
 
 
 def _totals(totals: Totals, mode: str) -> pb.PaymentTotalsResponse:

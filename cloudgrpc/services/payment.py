@@ -47,7 +47,12 @@ class PaymentService(PaymentServiceServicer):
     ) -> pb.InitiatePaymentResponse:
         caller = await self._accounts.caller(request.session_token)
         payment, is_repeat = await self._payments.buy(
-            caller, request.tier_id, request.provider, request.phone_number, request.request_id
+            caller,
+            request.tier_id,
+            request.provider,
+            request.phone_number,
+            request.request_id,
+            agreed_xaf=request.expected_amount_xaf,
         )
         return pb.InitiatePaymentResponse(
             success=True,

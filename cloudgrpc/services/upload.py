@@ -59,7 +59,8 @@ class UploadService(UploadServiceServicer):
 
     async def FinishUpload(self, request: pb.FinishUploadRequest, _context: Context) -> pb.FinishUploadResponse:
         caller = await self._accounts.caller(request.session_token)
-        answer = await self._sessions.finish(caller, _upload_id(request.upload_id), _checksum(request.checksum))
+        upload_id, checksum = _upload_id(request.upload_id), _checksum(request.checksum)
+        answer = await self._sessions.finish(caller, upload_id, checksum, views.expected_version(request))
         return pb.FinishUploadResponse(
             success=True,
             message="It is stored.",

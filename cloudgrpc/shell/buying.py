@@ -103,6 +103,7 @@ class Buying:
             provider=provider,
             phone_number=phone,
             request_id=uuid.uuid4().hex,
+            expected_amount_xaf=tier.amount_xaf,
         )
         return self._initiate(request)
 

@@ -120,8 +120,9 @@ def _add_sources_and_target(parser: Parser) -> None:
     REMOTE.on(parser.add_argument("target", metavar="DST", help="a folder that exists, or a new name"))
 
 
-def add_if_version(parser: Parser, meaning: str) -> None:
-    parser.add_argument("--if-version", metavar="N", type=version_number, help=meaning)
+def add_if_version(parser: Parser, meaning: str, number: Callable[[str], int] = version_number) -> None:
+    """`number`: which one it may be."""
+    parser.add_argument("--if-version", metavar="N", type=number, help=meaning)
 
 
 def add_yes(parser: Parser) -> None:

@@ -8,7 +8,7 @@ from cloudgrpc.clients.ranges import read_range
 from cloudgrpc.shell.actions import Actions, run_action
 from cloudgrpc.shell.commands_change import add_if_version
 from cloudgrpc.shell.completion import LOCAL, LOCAL_TO_REMOTE, REMOTE, REMOTE_TO_LOCAL, SIDE
-from cloudgrpc.shell.parser import Command, Parser, version_number
+from cloudgrpc.shell.parser import Command, Parser, version_number, version_or_none
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +48,7 @@ def _upload_parser() -> Parser:
     parser.add_argument(
         "--resume", action="store_true", help="go on with what broke off, and leave out what is there already"
     )
-    add_if_version(parser, "one file, only if this is its newest version; 0: only if there is none")
+    add_if_version(parser, "one file, only if this is its newest version; 0: only if there is none", version_or_none)
     return parser
 
 

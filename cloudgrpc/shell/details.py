@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
+from cloudgrpc.clients.shared_by_me import shared_by_me
+from cloudgrpc.core.paths import name_key
 from cloudgrpc.core.units import size_words
-from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.shell.entries import facts
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.clients.places import Place, Places
     from cloudgrpc.clients.session import Session
+    from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 LABEL_LETTERS = 13
 MAY = {"own": "do everything", "write": "read and write", "read": "read"}
@@ -28,7 +31,8 @@ class Details:
         """Those of `entries.facts`, and:
 
         owner        an e-mail address; null for lists of shares
-        shared_with  a list of {"email", "permission", "shared_at", "until"}, the last null for never
+        shared_with  a list of {"email", "permission", "shared_at", "until", "through"}: `until` is null for never,
+                     `through` is the path of the folder above that is shared, null for what is shared itself
         """
         whole = self._places.whole(place)
         shares = [
@@ -37,8 +41,9 @@ class Details:
                 "permission": share.permission,
                 "shared_at": share.shared_at,
                 "until": share.until or None,
+                "through": through or None,
             }
-            for share in self._shares(whole)
+            for share, through in self._shares(whole)
         ]
         return {**facts(whole), "owner": whole.owner_email or None, "shared_with": shares}
 
@@ -63,22 +68,30 @@ class Details:
         yield "Modified", render.when(entry.modified_at or entry.created_at)
         yield "Owner", place.owner_email
         yield "You may", MAY.get(place.permission, place.permission)
-        for share in self._shares(place):
+        for share, through in self._shares(place):
+            may = f"may {MAY.get(share.permission, share.permission)}"
             end = f", until {render.when(share.until)}" if share.until else ""
-            yield "Shared with", f"{share.shared_with_email} ({MAY.get(share.permission, share.permission)}{end})"
+            way = f", through {through}" if through else ""
+            yield "Shared with", f"{share.shared_with_email} {may}{end}{way}"
 
-    def _shares(self, place: Place) -> Iterator[pb.ShareEntry]:
-        """Of this very place; what a folder above it is shared with is told there."""
-        entry = place.file or place.folder
-        if place.permission != "own" or not entry or not entry.is_shared:
-            return
-        request = pb.ListSharesRequest(session_token=self._session.token, file_id=place.entry_id)
-        while True:
-            page = self._session.call(self._session.gateway.sharing.ListShares, request)
-            yield from page.shares
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+    def _shares(self, place: Place) -> list[tuple[pb.ShareEntry, str]]:
+        """By whom it can be reached: its own shares, then those of the folders above it, the nearest first, each with
+        that folder's path ("": its own)."""
+        if place.permission != "own" or not place.entry_id:
+            return []
+        own = [(share, "") for share in self._all_shares if share.file_id == place.entry_id]
+        above = [share for share in self._all_shares if _is_above(share, place.path)]
+        above.sort(key=lambda share: len(share.path), reverse=True)
+        return own + [(share, share.path) for share in above]
+
+    @cached_property
+    def _all_shares(self) -> list[pb.ShareEntry]:
+        return list(shared_by_me(self._session))
+
+
+def _is_above(share: pb.ShareEntry, path: str) -> bool:
+    """`path`: as it was typed; the gateway tells that of a share, "" for one in the trash."""
+    return bool(share.path) and name_key(path).startswith(f"{name_key(share.path)}/")
 
 
 def _of_file(file: pb.FileEntry) -> Iterator[tuple[str, str]]:

@@ -62,6 +62,11 @@ def version_number(word: str) -> int:
     return number
 
 
+def version_or_none(word: str) -> int:
+    """Where 0 means that there is none."""
+    return 0 if word == "0" else version_number(word)
+
+
 def whole_number(word: str) -> int:
     number = int(word) if word.isascii() and word.isdigit() else -1
     if not 0 <= number < 1 << 31:

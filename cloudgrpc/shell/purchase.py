@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.core.payment_states import OPEN
+from cloudgrpc.core.payment_states import OPEN, State
 from cloudgrpc.core.units import size_words
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.shell import offers, quota, receipt
@@ -35,7 +35,7 @@ class Purchase:
         except NothingBought:
             self._person.tell("Nothing was bought.")
             return
-        if begun.status in OPEN:
+        if begun.status == State.PROCESSING:
             self._person.tell(receipt.UNCLEAR if begun.is_unclear else receipt.confirm_words(begun))
         reply = wait_for(self._payments, begun, wait_s) if wait_s else None
         payment = reply.payment if reply else begun

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
 from cloudgrpc.clients.address import ID, SHARED
+from cloudgrpc.clients.shared_by_me import shared_by_me
 from cloudgrpc.clients.shared_with_me import shared_with_me
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import InvalidField, Missing, UsageWrong
@@ -125,15 +126,7 @@ class Sharing:
         )
 
     def _mine(self, word: str | None) -> Iterator[pb.ShareEntry]:
-        request = pb.ListSharesRequest(session_token=self._session.token)
-        if word is not None:
-            request.file_id = self._sharable(word).entry_id
-        while True:
-            page = self._session.call(self._sharing.ListShares, request)
-            yield from page.shares
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+        return shared_by_me(self._session, "" if word is None else self._sharable(word).entry_id)
 
     def _with_me(self) -> Iterator[tuple[str, pb.SharedFileEntry]]:
         """Each with the path that a person types for it."""

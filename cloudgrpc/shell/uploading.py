@@ -16,7 +16,7 @@ from cloudgrpc.clients.progress import metered
 from cloudgrpc.clients.transfer import LONG_BYTES, Transfers, standing_upload
 from cloudgrpc.clients.tree import TreeUpload, standing_file
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import Missing, UsageWrong
+from cloudgrpc.errors import Missing, UsageWrong, VersionMoved
 from cloudgrpc.shell.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.shell.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 
@@ -96,7 +96,7 @@ class Uploading:
         size = path.stat().st_size if path.is_file() else 0
         shown = render.shown(target.path if target.file else f"{target.path.rstrip('/')}/{path.name}")
         with metered(path.name, size) as meter:
-            if self._wish.is_resuming and self._is_there(path, target, meter):
+            if self._wish.is_resuming and self._is_done(path, target, meter):
                 print(f"{shown} has this content already; nothing had to travel.")
                 return
             uploaded = self._transfers.upload_file(
@@ -109,9 +109,15 @@ class Uploading:
         took = travel_words(uploaded.size, uploaded.kept_bytes, "there", time.monotonic() - started)
         print(f"Uploaded {shown} ({took}), ID {uploaded.file_id}")
 
-    def _is_there(self, path: Path, target: Place, meter: Meter) -> bool:
+    def _is_done(self, path: Path, target: Place, meter: Meter) -> bool:
+        """Raises: VersionMoved, which the gateway would tell once all has travelled."""
         there = target.file or standing_file(self._session, target.entry_id, path.name)
-        return there is not None and has_content(path, there.file_size, there.checksum, meter.kept)
+        if there is not None and has_content(path, there.file_size, there.checksum, meter.kept):
+            return True
+        expected, version = self._wish.expected_version, there.version if there else 0
+        if expected is not None and version != expected:
+            raise VersionMoved(name=there.filename if there else path.name, version=version, expected=expected)
+        return False
 
     def _unfinished(self, path: Path, size: int, target: Place) -> Mapping[str, pb.UploadStatus]:
         """What may be gone on with; of what may not, the person is told."""
@@ -148,5 +154,11 @@ class Uploading:
 
     def _command(self, words: Sequence[str], to: str | None) -> str:
         """What goes on with this upload when it breaks off."""
-        options = [RESUME, *["-r"] * self._wish.is_recursive, *(["--to", to] if to is not None else [])]
+        expected = self._wish.expected_version
+        options = [
+            RESUME,
+            *["-r"] * self._wish.is_recursive,
+            *(["--if-version", str(expected)] if expected is not None else []),
+            *(["--to", to] if to is not None else []),
+        ]
         return line_of("upload", options, words)

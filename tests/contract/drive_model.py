@@ -46,6 +46,7 @@ class Thing:
     parent: str | None  # None: a root folder, or in the trash
     versions: dict[int, tuple[str, int]] | None = None  # of a file: digest and size by number
     trashed_from: str | None = None
+    made_by: dict[int, str] = field(default_factory=dict)  # by number
 
     @property
     def is_folder(self) -> bool:
@@ -162,10 +163,12 @@ class Model:
 
         def made(entry_id: str) -> None:
             if standing is None:
-                self.things[entry_id] = Thing(entry_id, parent.owner, name, parent.entry_id, {1: content})
+                self.things[entry_id] = Thing(
+                    entry_id, parent.owner, name, parent.entry_id, {1: content}, made_by={1: person}
+                )
             else:
                 assert entry_id == standing.entry_id
-                self._add_version(standing, content)
+                self._add_version(standing, content, person)
 
         return made
 
@@ -239,7 +242,7 @@ class Model:
 
         def made(id_of: Callable[[str, str], str]) -> None:
             if standing is not None and source.versions:
-                self._add_version(standing, source.versions[source.newest])
+                self._add_version(standing, source.versions[source.newest], person)
                 return
             twins = {source.parent: target.entry_id}
             for one in held:
@@ -247,7 +250,7 @@ class Model:
                 its_name = name if one is source else one.name
                 twins[one.entry_id] = twin_id = id_of(parent_id, its_name)
                 versions = {1: one.versions[one.newest]} if one.versions else None
-                self.things[twin_id] = Thing(twin_id, target.owner, its_name, parent_id, versions)
+                self.things[twin_id] = Thing(twin_id, target.owner, its_name, parent_id, versions, made_by={1: person})
 
         return made
 
@@ -259,7 +262,7 @@ class Model:
         content = file.versions[number]
         if content[0] != file.versions[file.newest][0]:
             self._check_room(file.owner, content[1])
-            self._add_version(file, content)
+            self._add_version(file, content, person)
         return file.newest
 
     def delete_version(self, person: str, file_id: str, number: int) -> None:
@@ -268,7 +271,7 @@ class Model:
         assert view.thing.versions is not None
         _refuse(number not in view.thing.versions, Missing)
         _refuse(number == view.thing.newest, VersionNewest)
-        del view.thing.versions[number]
+        del view.thing.versions[number], view.thing.made_by[number]
 
     def share(self, person: str, entry_id: str, grantee: str, permission: str) -> None:
         view = self._reach(person, entry_id)
@@ -327,11 +330,14 @@ class Model:
         _refuse(any(path.count("/") - 1 > self.limits.max_depth for path in places), TooDeep)
         _refuse(any(len(path.encode()) > self.limits.max_path_bytes for path in places), PathTooLong)
 
-    def _add_version(self, file: Thing, content: tuple[str, int]) -> None:
+    def _add_version(self, file: Thing, content: tuple[str, int], person: str) -> None:
         assert file.versions is not None
-        file.versions[file.newest + 1] = content
-        for number in sorted(file.versions)[: -self.keep]:
-            del file.versions[number]
+        number = file.newest + 1
+        file.versions[number], file.made_by[number] = content, person
+        by_owner = [one for one, its_maker in file.made_by.items() if its_maker == file.owner]
+        spared = {*sorted(file.versions)[-self.keep :], *([max(by_owner)] if by_owner else [])}
+        for one in file.versions.keys() - spared:
+            del file.versions[one], file.made_by[one]
 
     def _remove(self, entry_id: str) -> None:
         for thing in self.below(entry_id):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cloudgrpc.actions.payment_desk import PaymentDesk
 from cloudgrpc.actions.payments import Payments
 from cloudgrpc.actions.settling import Settling
-from cloudgrpc.config import Config
+from cloudgrpc.config import Config, Limits
+from cloudgrpc.core.peers import VISITOR, Visitor
 from cloudgrpc.meta.promises import Promise
 from cloudgrpc.outside.campay import Campay
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from cloudgrpc.sales import Campay as CampaySettings
 
 TIER = "starter"
+PER_HOUR = 100_000  # a test may begin more than a person
 TIER_BYTES = 250 << 20
+NOBODY = Visitor()
 PLENTY = Promise(1 << 30, 1, 1e6)
 
 
@@ -67,9 +70,11 @@ class Shop:
     """`act` runs a coroutine to its end in one loop; when the fuse blows there, the shop is opened anew, as a process
     that starts again."""
 
-    def __init__(self, database: Database, campay: CampaySettings, promise: Promise = PLENTY) -> None:
+    def __init__(
+        self, database: Database, campay: CampaySettings, promise: Promise = PLENTY, per_hour: int = PER_HOUR
+    ) -> None:
         self._database, self._promise = database, promise
-        self._config = Config(campay=campay)
+        self._config = Config(campay=campay, limits=Limits(payments_per_hour=per_hour))
         self.fuse = Fuse()
         self._runner = asyncio.Runner()
         self.open()
@@ -79,13 +84,13 @@ class Shop:
         database: Any = Fused(self._database, self.fuse, "run")
         client: Any = Fused(self.client, self.fuse, "collect")
         self.settling = Settling(database, client)
-        self.payments = Payments(database, client, self.settling, self._config, self._promise)
+        self.payments = Payments(database, client, self.settling, self._config, self._promise, digest_key="a key")
         self.desk = PaymentDesk(database, client, self.settling)
 
-    def act(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """What it returns; Crash when the fuse blew."""
+    def act(self, work: Coroutine[Any, Any, Any], visitor: Visitor = NOBODY) -> Any:
+        """What it returns; Crash when the fuse blew. `visitor`: who calls."""
         try:
-            return self._runner.run(self._to_the_end(work))
+            return self._runner.run(self._to_the_end(work, visitor))
         except Crash:
             self.fuse.left = None
             self.close()
@@ -93,8 +98,9 @@ class Shop:
             self.open()
             return Crash
 
-    async def _to_the_end(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def _to_the_end(self, work: Coroutine[Any, Any, Any], visitor: Visitor) -> Any:
         """With whatever it left running in the background."""
+        VISITOR.set(visitor)
         result = await work
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for ended in await asyncio.gather(*others, return_exceptions=True):

@@ -31,7 +31,7 @@ TYPES = {
 }
 NAMES = [table._meta.table_name for table in TABLES]
 # Indexes that a model cannot say: unique only among some rows.
-PARTLY_UNIQUE = {("entry", ("parent_id", "name_key")), ("payment", ("account_id", "tier_id"))}
+PARTLY_UNIQUE = {("entry", ("parent_id", "name_key")), ("payment", ("account_id", "tier_id", "mode"))}
 
 
 @pytest.fixture

@@ -80,10 +80,15 @@ def content(database: Meta, upload_id: str) -> Content:
 
 
 def finishing(
-    database: Meta, person: Caller, upload_id: str, checksum: str = "", quorum: int = 1
+    database: Meta,
+    person: Caller,
+    upload_id: str,
+    checksum: str = "",
+    quorum: int = 1,
+    expected: int | None = None,
 ) -> functools.partial[Answer]:
     known = content(database, upload_id)
-    return functools.partial(sessions.finish, person, upload_id, known, checksum, quorum=quorum, keep=KEEP)
+    return functools.partial(sessions.finish, person, upload_id, known, checksum, expected, quorum=quorum, keep=KEEP)
 
 
 def find(database: Meta, person: Caller, upload_id: str, quorum: int = 1) -> Session:
@@ -415,6 +420,30 @@ def test_the_expected_version_is_asked_when_an_upload_begins_too(database: Meta,
     upload_id = begin(database, alice, expected_version=1)
     send(database, upload_id, 0, 1, 2, 3)
     assert database.run(finishing(database, alice, upload_id)).version == 2
+
+
+def test_the_version_expected_at_the_end_counts_in_place_of_that_of_the_beginning(
+    database: Meta, alice: Caller
+) -> None:
+    database.put(alice, "film", 7)
+    begun = [begin(database, alice, expected_version=expected) for expected in (None, 1)]
+    database.put(alice, "film", 8)
+    for upload_id, beginning_with in zip(begun, (None, 1), strict=True):
+        send(database, upload_id, 0, 1, 2, 3)
+        standing = 2 + begun.index(upload_id)
+        found = database.digest()
+        for expected in (0, 1, standing + 1):
+            with pytest.raises(VersionMoved):
+                database.run(sessions.check_finishable, alice, upload_id, 1, expected)
+            with pytest.raises(VersionMoved):
+                database.run(finishing(database, alice, upload_id, expected=expected))
+        assert database.digest() == found
+        if beginning_with is not None:
+            with pytest.raises(VersionMoved):
+                database.run(finishing(database, alice, upload_id))
+        answer = database.run(finishing(database, alice, upload_id, expected=standing))
+        assert answer.version == standing + 1
+        assert database.run(finishing(database, alice, upload_id, expected=standing)) == answer, "the first answer"
 
 
 def test_of_an_end_and_a_chunk_sent_again_at_once_nothing_is_lost(database: Meta, alice: Caller) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cloudgrpc.errors import Missing, OwnerOnly, QuotaExceeded, ReadOnlyShare, VersionMoved, VersionNewest
-from cloudgrpc.meta import changes, files, sharing, uploads, versions
+from cloudgrpc.meta import changes, copying, files, sharing, uploads, versions
 from cloudgrpc.meta.changes import Move
+from cloudgrpc.meta.copying import CopyTo
 from cloudgrpc.meta.models import Event, Version
 from cloudgrpc.meta.sharing import Terms
 from contract.meta_fixture import KEEP, LIMITS, Meta
@@ -31,13 +33,13 @@ def bob(database: Meta) -> Caller:
     return database.enroll()
 
 
-def put(database: Meta, person: Caller, name: str, *sizes: int) -> str:
-    """A file with a version of each size, all of which differ; returns its id."""
+def put(database: Meta, person: Caller, name: str, *sizes: int, parent_id: str = "", keep: int = KEEP) -> str:
+    """A file with a version of each size, all of which differ; returns its id. `parent_id`: or the file itself."""
     file_id = ""
     for size in sizes:
-        upload_id = database.begin(person, name, size)
+        upload_id = database.begin(person, name, size, parent_id=parent_id)
         database.send(upload_id, 0, size)
-        file_id = database.run(uploads.commit, upload_id, [], f"blake3:{upload_id}", 1, KEEP).file_id
+        file_id = database.run(uploads.commit, upload_id, [], f"blake3:{upload_id}", 1, keep).file_id
     return file_id
 
 
@@ -181,6 +183,50 @@ def test_a_restore_and_an_upload_at_once_are_two_versions_and_no_loss(database: 
         found = sizes(database, alice, file_id)
         assert (found[1], found[2], {found[3], found[4]}) == (1, 2, {1, 5})
     database.check_books(alice)
+
+
+def written_by_another(database: Meta, alice: Caller, bob: Caller) -> str:
+    """A file with two contents of the owner's, over which somebody else wrote three times; two are kept."""
+    file_id = put(database, alice, "file", 1, 2)
+    database.run(sharing.share, alice, file_id, bob.email, Terms("write", None))
+    put(database, bob, "file", 3, 4, 5, parent_id=file_id, keep=2)
+    return file_id
+
+
+def test_whatever_others_write_the_newest_that_the_owner_made_stays(database: Meta, alice: Caller, bob: Caller) -> None:
+    file_id = written_by_another(database, alice, bob)
+    assert sizes(database, alice, file_id) == {2: 2, 4: 4, 5: 5}
+    assert database.run(versions.restore, bob, file_id, 4, None, 2) == 6
+    assert sizes(database, alice, file_id) == {2: 2, 5: 5, 6: 4}
+    source = put(database, bob, "source", 7)
+    folder = database.mkdir(alice, "folder")
+    database.run(changes.move, alice, file_id, Move(folder), LIMITS)
+    database.run(sharing.share, alice, folder, bob.email, Terms("write", None))
+    database.run(copying.copy, bob, source, CopyTo(folder, "file", replace=True), LIMITS, 2)
+    assert sizes(database, alice, file_id) == {2: 2, 6: 4, 7: 7}
+    found = database.read(versions.overfull, "", 2, 10)
+    assert database.run(versions.prune_overfull, found, 2) == 0
+    assert sizes(database, alice, file_id) == {2: 2, 6: 4, 7: 7}
+    assert put(database, alice, "file", 8, parent_id=file_id, keep=2) == file_id
+    assert sizes(database, alice, file_id) == {7: 7, 8: 8}, "a newer one of the owner's takes its place"
+    database.check_books(alice, bob)
+
+
+def test_what_ends_since_there_are_newer_ones_is_an_event(database: Meta, alice: Caller, bob: Caller) -> None:
+    folder = database.mkdir(alice, "folder")
+    file_id = put(database, alice, "file", 1, 2, 3, parent_id=folder, keep=2)
+    database.run(versions.restore, alice, file_id, 2, None, 2)
+    source = put(database, alice, "source", 7)
+    database.run(copying.copy, alice, source, CopyTo(folder, "file", replace=True), LIMITS, 2)
+    told = database.run(lambda: list(Event.select().where(Event.kind == "versions.ended").order_by(Event.event_id)))
+    assert [(one.account_id, one.message) for one in told] == [
+        (alice.account_id, "1 older version of /folder/file ended")
+    ] * 3
+    assert [json.loads(one.details) for one in told] == [
+        {"file_id": file_id, "versions": 1, "bytes": size, "by": ""} for size in (1, 2, 3)
+    ]
+    written_by_another(database, bob, alice)
+    assert database.events("versions.ended") == 3 + 2, "of what another's writing ended too"
 
 
 def test_when_fewer_versions_are_kept_than_before_the_older_ones_end(

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloudgrpc.actions.admins import Admins
 from cloudgrpc.actions.payment_desk import filter_of
-from cloudgrpc.core.payment_states import GIVE_UP_US, State
+from cloudgrpc.core.payment_states import GIVE_UP_US, UNKNOWN_AFTER_US, State
+from cloudgrpc.core.peers import Visitor
 from cloudgrpc.errors import (
+    AdminKeyWrong,
     CampayDown,
     InvalidField,
     MobileMoneyDown,
+    NotClosable,
     NotRefundable,
     OperatorWrong,
     PaymentEnded,
     PaymentRefused,
     PaymentUnknown,
     PhoneWrong,
+    PriceChanged,
     QuotaExceeded,
     ReferenceKnown,
     ReferenceTaken,
@@ -27,8 +33,10 @@ from cloudgrpc.errors import (
     RequestIdReused,
     SoldOut,
     TierUnknown,
+    TooManyPayments,
+    TooManyTries,
 )
-from cloudgrpc.meta import exports
+from cloudgrpc.meta import closing, exports, history, payments
 from cloudgrpc.meta.models import Account, Payment, StorageGrant
 from cloudgrpc.meta.promises import Promise
 from contract.payment_fixture import TIER, TIER_BYTES, Crash, Shop
@@ -379,7 +387,10 @@ def test_money_for_an_account_that_is_gone_waits_for_an_operator(buying: Buying)
     buying.database.sql(f"UPDATE account SET root_id = '' WHERE account_id = '{buying.alice.account_id}'")
     buying.round()
     assert "pay it back" in buying.now(payment).attention
-    assert buying.shop.act(buying.shop.desk.refund(payment.payment_id, "sent back"))[0].state == "refunded"
+    with pytest.raises(NotRefundable):
+        buying.shop.act(buying.shop.desk.refund(payment.payment_id, "sent back"))
+    ended = buying.shop.act(buying.shop.desk.close(payment.payment_id, "sent back"))
+    assert (ended.state, ended.attention) == ("failed", "")
 
 
 def test_a_payment_of_the_sandbox_is_not_looked_up_in_production(buying: Buying) -> None:
@@ -428,3 +439,125 @@ def test_what_was_bought_is_in_the_export_of_the_account(buying: Buying) -> None
     (row,), _ = buying.database.read(exports.payments, buying.alice, None, 10)
     assert (row["id"], row["status"], row["amount_xaf"]) == (payment.payment_id, "completed", 10)
     assert exports.SECTIONS["payments"] is exports.payments
+
+
+def test_who_pays_too_often_waits_and_repeats_do_not_count(buying: Buying) -> None:
+    few = Shop(buying.database.database, buying.campay.settings(), per_hour=3)
+
+    def buy(caller: Caller, phone: str) -> Payment:
+        payment, _ = few.act(few.payments.buy(caller, TIER, "mtn_momo", phone, ""))
+        return payment
+
+    for _ in range(3):
+        payment = buy(buying.alice, WAITING)
+        assert buy(buying.alice, WAITING).payment_id == payment.payment_id
+        few.act(few.payments.cancel(buying.alice, payment.payment_id))
+    with pytest.raises(TooManyPayments):
+        buy(buying.alice, "237670000013")
+    with pytest.raises(TooManyPayments):
+        buy(buying.database.enroll(), WAITING)
+    assert len(buying.campay.sandbox.transactions) == 3
+    few.close()
+
+
+def test_a_price_that_changed_after_it_was_agreed_to_is_not_charged(buying: Buying) -> None:
+    with pytest.raises(PriceChanged, match="10 XAF would be charged now, not 500 XAF"):
+        buying.shop.act(buying.shop.payments.buy(buying.alice, TIER, "mtn_momo", AT_ONCE, "", agreed_xaf=500))
+    assert len(buying.campay.sandbox.transactions) == 0
+
+
+def test_a_payment_that_nobody_sent_is_sent_when_its_buyer_asks_again(buying: Buying) -> None:
+    buying.shop.fuse.left = 1  # it is written down, and the gateway is gone
+    buying.shop.act(buying.shop.payments.buy(buying.alice, TIER, "mtn_momo", AT_ONCE, "one"))
+    again = buying.buy(AT_ONCE, request_id="one")
+    assert buying.look(again).state == "completed"
+    assert len(buying.campay.sandbox.transactions) == 1
+
+
+def test_what_an_operator_ended_frees_the_tier_and_still_counts_when_its_money_comes(buying: Buying) -> None:
+    payment = buying.buy(WAITING)
+    with pytest.raises(NotRefundable):
+        buying.shop.act(buying.shop.desk.refund(payment.payment_id, "nothing came"))
+    ended = buying.shop.act(buying.shop.desk.close(payment.payment_id, "Campay knows nothing of it"))
+    assert (ended.state, ended.reason, ended.look_at) == ("failed", "Campay knows nothing of it", None)
+    with pytest.raises(NotClosable):
+        buying.shop.act(buying.shop.desk.close(payment.payment_id, "again"))
+    assert buying.buy(WAITING).payment_id != payment.payment_id
+    buying.settle(payment, "SUCCESSFUL")
+    buying.ring(payment)
+    assert buying.now(payment).state == "completed"
+
+
+def test_what_campay_does_not_know_yet_is_no_alarm_and_one_that_was_goes_away(buying: Buying) -> None:
+    payment = buying.buy(WAITING)
+    (made,) = buying.campay.sandbox.transactions.values()
+    buying.campay.sandbox.transactions.clear()
+    buying.round()
+    assert buying.now(payment).attention == ""
+    buying.pass_by(UNKNOWN_AFTER_US)
+    buying.round()
+    assert "knows no such transaction" in buying.now(payment).attention
+    buying.campay.sandbox.transactions[made.reference] = made
+    buying.round()
+    assert (buying.now(payment).attention, buying.now(payment).state) == ("", "processing")
+
+
+def test_a_payment_of_another_account_at_campay_waits_for_an_operator_in_the_end(buying: Buying) -> None:
+    payment = buying.buy(WAITING)
+    buying.shop.client.mode = "production"
+    assert buying.buy(WAITING).payment_id != payment.payment_id
+    buying.pass_by(GIVE_UP_US)
+    buying.round()
+    assert "begun in sandbox mode" in buying.now(payment).attention
+
+
+def test_a_buyer_who_looks_all_the_time_asks_campay_now_and_then(buying: Buying) -> None:
+    payment = buying.buy(WAITING)
+    asked = buying.campay.sandbox.requests["/transaction/"]
+    for _ in range(20):
+        buying.look(payment)
+    assert buying.campay.sandbox.requests["/transaction/"] - asked <= 2
+
+
+def test_where_an_operator_sits_is_not_in_the_buyers_history(buying: Buying) -> None:
+    payment = buying.look(buying.buy(AT_ONCE))
+    buying.buy(OTHER_AMOUNT, "basic")
+    buying.round()
+    operator = Visitor("", "203.0.113.9", "operators-laptop")
+    buying.shop.act(buying.shop.desk.refund(payment.payment_id, "paid twice"), operator)
+    assert "203.0.113.9" in repr(buying.database.rows("SELECT details FROM event"))
+    found, _ = buying.database.read(history.happenings, buying.alice, history.NEWEST, 50)
+    told = repr(found)
+    assert "was paid back (paid twice)" in told
+    assert "waits for an operator" in told
+    assert "203.0.113.9" not in told
+    assert "operators-laptop" not in told
+    assert "11 XAF" not in told
+
+
+def test_an_account_that_goes_while_its_money_comes_is_no_ghost_with_room(buying: Buying) -> None:
+    for _ in range(5):
+        bob = buying.database.enroll()
+        payment = buying.buy(WAITING, caller=bob)
+        buying.settle(payment, "SUCCESSFUL")
+        buying.database.sql(f"UPDATE account SET closes_at = 1 WHERE account_id = '{bob.account_id}'")
+        buying.database.race([partial(payments.complete, payment.payment_id), partial(closing.remove, bob.account_id)])
+        assert buying.quota(bob) == 0
+        has_room = payment.payment_id in {
+            row[0] for row in buying.database.rows("SELECT payment_id FROM storage_grant")
+        }
+        assert has_room == (buying.now(payment).state == "completed")
+
+
+def test_of_many_guesses_at_once_only_a_few_are_judged(buying: Buying) -> None:
+    admins = Admins(buying.database.database, "the right key of this gateway", 5)
+
+    async def guess() -> list[Any]:
+        guesses = (admins.check(f"guess {number}") for number in range(100))
+        return await asyncio.gather(*guesses, return_exceptions=True)
+
+    told = buying.shop.act(guess())
+    assert sum(isinstance(each, AdminKeyWrong) for each in told) == 5
+    assert sum(isinstance(each, TooManyTries) for each in told) == 95
+    with pytest.raises(TooManyTries):
+        buying.shop.act(admins.check("the right key of this gateway"))

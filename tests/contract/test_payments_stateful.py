@@ -138,6 +138,12 @@ class Shopping(RuleBasedStateMachine):
         if payment:
             self.act(crash_at, self.shop.desk.refund(payment.payment_id, "a mistake"))
 
+    @rule(which=ANY, crash_at=EFFECTS)
+    def an_operator_ends_it(self, which: int, crash_at: int | None) -> None:
+        payment = self.pick(which)
+        if payment:
+            self.act(crash_at, self.shop.desk.close(payment.payment_id, "nothing came"))
+
     @rule()
     def two_minutes_pass(self) -> None:
         self.database.age("payment", "created_at", 120_000_000)

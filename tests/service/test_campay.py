@@ -679,11 +679,11 @@ def test_certificates_that_cannot_be_read_are_told_at_the_start(tmp_path: Path) 
 
 
 @contextmanager
-def busy(campay: Campay) -> Iterator[None]:
+def busy(turns: module.Turns) -> Iterator[None]:
     """All of its threads have other things to do."""
     free = threading.Event()
     for _ in range(module.THREADS):
-        campay._threads.submit(free.wait)
+        turns._threads.submit(free.wait)
     try:
         yield
     finally:
@@ -692,7 +692,7 @@ def busy(campay: Campay) -> Iterator[None]:
 
 def test_what_was_asked_for_is_done_though_its_caller_leaves(server: SandboxServer) -> None:
     async def leave(campay: Campay) -> None:
-        with busy(campay):
+        with busy(campay._collecting):
             asking = asyncio.create_task(campay.collect("p-1", 10, PHONE, "Starter"))
             await asyncio.sleep(0)
             asking.cancel()
@@ -728,7 +728,7 @@ def test_who_is_closed_ends_what_is_under_way() -> None:
 
 def test_whose_turn_does_not_come_in_time_is_not_sent(server: SandboxServer) -> None:
     async def queue(campay: Campay) -> None:
-        with busy(campay):
+        with busy(campay._collecting):
             asking = asyncio.create_task(campay.collect("p-1", 10, PHONE, "Starter"))
             await asyncio.sleep(SOON_S)
         with pytest.raises(MobileMoneyDown, match=r"its turn did not come within 0\.1 s"):
@@ -738,9 +738,21 @@ def test_whose_turn_does_not_come_in_time_is_not_sent(server: SandboxServer) -> 
     assert server.sandbox.transactions == {}
 
 
+def test_who_buys_does_not_wait_for_those_who_look(server: SandboxServer) -> None:
+    async def buy(campay: Campay) -> str:
+        with busy(campay._looking):
+            looks = [asyncio.create_task(campay.balance()) for _ in range(module.AT_ONCE)]
+            await asyncio.sleep(0)
+            reference = (await campay.collect("p-1", 10, PHONE, "Starter")).reference
+        await asyncio.gather(*looks)
+        return reference
+
+    assert ask(server.settings(), buy) in server.sandbox.transactions
+
+
 def test_too_many_at_once_fail_without_waiting() -> None:
     async def flood(campay: Campay) -> float:
-        calls = [asyncio.create_task(campay.balance()) for _ in range(module.AT_ONCE)]
+        calls = [asyncio.create_task(campay.collect("p-0", 10, PHONE, "Starter")) for _ in range(module.AT_ONCE)]
         await asyncio.sleep(0)
         started = time.monotonic()
         with pytest.raises(MobileMoneyDown, match="under way already"):

@@ -158,7 +158,8 @@ def test_everything_about_a_thing_is_told_by_path_and_by_id(alice: Person, drive
         "Checksum +blake3:[0-9a-f]{64}",
     ):
         assert re.search(f"^{line}$", said, re.MULTILINE)
-    assert re.search(rf"^Path +/photos\n(.*\n)*Shared with +{BOB} \(read\)$", said, re.MULTILINE)
+    assert re.search(rf"^Path +/photos\n(.*\n)*Shared with +{BOB} may read$", said, re.MULTILINE)
+    assert re.search(rf"^Shared with +{BOB} may read, through /photos$", said, re.MULTILINE)
 
 
 def test_what_is_missing_does_not_keep_the_others_from_being_told(alice: Person) -> None:

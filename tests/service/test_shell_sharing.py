@@ -99,6 +99,29 @@ def test_a_share_is_told_to_both_with_the_path_to_type(alice: Person, hers: User
     }
 
 
+def test_who_may_use_a_file_through_the_folders_above_it_is_told(alice: Person, hers: User, his: User) -> None:
+    name = ("\u00e9t\u00e9", "e\u0301te\u0301")
+    folder = hers.mkdir(name[0])
+    inner = hers.mkdir("trip", folder)
+    plan = hers.upload("plan", b"x", folder=inner).file_id
+    hers.mkdir("trip 2", folder)
+    for shared_id, permission in ((folder, "write"), (inner, "read"), (plan, "read")):
+        hers.share(shared_id, his.email, permission, "2099-12-31T18:00:00Z" if shared_id == inner else "")
+    paths = (f"/{name[1]}/trip/plan", f"/{name[0]}/trip", "/", f"/{name[0]}/trip 2")
+    facts = json.loads(alice.here("stat", "--json", *paths))
+    assert [[(share["permission"], share["through"]) for share in each["shared_with"]] for each in facts] == [
+        [("read", None), ("read", f"/{name[0]}/trip"), ("write", f"/{name[0]}")],
+        [("read", None), ("write", f"/{name[0]}")],
+        [],
+        [("write", f"/{name[0]}")],
+    ]
+    assert facts[0]["shared_with"][1]["until"] == "2099-12-31T18:00:00.000Z"
+    told = alice.here("stat", paths[0])
+    assert f"{his.email} may read\n" in told
+    assert f"{his.email} may read and write, through /{name[0]}\n" in told
+    assert re.search(rf"{his.email} may read, until 2099-12-31 ..:.., through /{name[0]}/trip\n", told)
+
+
 def test_a_token_is_opened_by_whom_it_was_given_to_alone(alice: Person, hers: User, bob: Person, his: User) -> None:
     hers.mkdir("trip")
     token = token_in(alice.here("share", his.email, "trip"))

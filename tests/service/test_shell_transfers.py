@@ -107,6 +107,56 @@ def unfinished(alice: Person) -> list[dict[str, Any]]:
     return found
 
 
+def test_going_on_expects_the_version_that_is_named_now(alice: Person, user: User, line: Line) -> None:
+    file_id = user.upload("plan.bin", b"first").file_id
+    user.upload("plan.bin", b"second")
+    plan = alice.write("plan.bin", FILM)
+    line.up.hold_after(6 * CHUNK_BYTES)
+    process = alice.start("--gateway", line.address, "upload", str(plan), "/")
+    line.up.wait_held()
+    alice.cluster.wait(lambda: unfinished(alice) and unfinished(alice)[0]["stored_bytes"], what="chunks stored")
+    ended(process, line)
+    user.upload("plan.bin", b"third, of somebody else")
+    line.up.count = 0
+    options = ["upload", "--resume", str(plan), "/", "--if-version"]
+    told = alice.shell("--gateway", line.address, *options, "2", exit_code=Exit.CONFLICT)
+    assert "is at version 3 now, not at 2; nothing was changed" in told
+    assert line.up.count < MIB, "it is known before the rest travels"
+    assert user.download(file_id) == b"third, of somebody else"
+    assert len(unfinished(alice)) == 1
+    told = alice.shell("--gateway", line.address, *options, "3")
+    assert "of it were there already" in told
+    assert user.download(file_id) == FILM
+    found = json.loads(alice.here("versions", "/plan.bin", "--json"))
+    assert [one["version"] for one in found] == [4, 3, 2, 1]
+
+
+def test_what_to_type_to_go_on_names_the_version_that_was_expected(alice: Person, user: User, line: Line) -> None:
+    user.upload("seen.bin", b"first")
+    alice.write("seen.bin", FILM)
+    line.up.hold_after(6 * CHUNK_BYTES)
+    process = alice.start("--gateway", line.address, "upload", "seen.bin", "/", "--if-version", "1")
+    line.up.wait_held()
+    alice.cluster.wait(lambda: unfinished(alice) and unfinished(alice)[0]["stored_bytes"], what="chunks stored")
+    told = ended(process, line)
+    assert "Go on with: cloudgrpc shell upload --resume --if-version 1 seen.bin /" in told
+    alice.shell("upload", "--resume", "--if-version", "1", "seen.bin", "/")
+
+
+def test_an_upload_can_be_told_to_go_where_nothing_is(alice: Person, user: User, here: Path) -> None:
+    new = here / "new.txt"
+    new.write_bytes(b"mine")
+    alice.here("upload", str(new), "/", "--if-version", "0")
+    new.write_bytes(b"again")
+    told = alice.here("upload", str(new), "/", "--if-version", "0", exit_code=Exit.CONFLICT)
+    assert "is at version 1 now, not at 0; nothing was changed" in told
+    assert alice.output("cat", "/new.txt") == b"mine"
+    for word in ("-1", "x", str(1 << 31)):
+        alice.here("upload", str(new), "/", f"--if-version={word}", exit_code=Exit.USAGE)
+    for command in (["rm"], ["mv"], ["versions", "restore"]):
+        alice.here(*command, "/new.txt", "1", "--if-version", "0", exit_code=Exit.USAGE)
+
+
 def test_an_upload_that_broke_off_is_told_of_and_can_be_dropped(alice: Person, line: Line) -> None:
     film = alice.write("broken.bin", FILM)
     line.up.hold_after(4 * CHUNK_BYTES)

@@ -76,6 +76,10 @@ def test_campay_is_asked_every_5_s_twelve_times_then_every_30_s_then_every_15_mi
     assert waits[130:] == [900] * 3
 
 
+def test_what_has_failed_is_asked_about_seldom() -> None:
+    assert [wait_us(age, 0, has_failed=True) for age in (0, 60 * SECOND, GIVE_UP_US)] == [900 * SECOND] * 2 + [None]
+
+
 def test_what_is_open_or_may_still_credit_is_never_what_was_granted_or_paid_back() -> None:
     settled = {State.COMPLETED, State.REFUNDED}
     assert not settled & {*OPEN, *CREDITABLE}

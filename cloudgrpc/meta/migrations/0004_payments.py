@@ -16,13 +16,13 @@ STATEMENTS = [
         reason TEXT NOT NULL DEFAULT '', attention TEXT NOT NULL DEFAULT '',
         looks INTEGER NOT NULL DEFAULT 0, look_at BIGINT,
         created_at BIGINT NOT NULL, completed_at BIGINT, refunded_at BIGINT, refund_reason TEXT NOT NULL DEFAULT '')""",
-    """CREATE UNIQUE INDEX payment_open ON payment (account_id, tier_id)
+    """CREATE UNIQUE INDEX payment_open ON payment (account_id, tier_id, mode)
         WHERE state IN ('pending', 'processing')""",
     "CREATE UNIQUE INDEX payment_request ON payment (account_id, request_id)",
     "CREATE UNIQUE INDEX payment_reference ON payment (reference)",
     "CREATE INDEX payment_account ON payment (account_id, created_at, payment_id)",
     "CREATE INDEX payment_created ON payment (created_at, payment_id)",
-    "CREATE INDEX payment_completed ON payment (completed_at) WHERE completed_at IS NOT NULL",
+    "CREATE INDEX payment_email ON payment (email, created_at)",
     "CREATE INDEX payment_look ON payment (look_at) WHERE look_at IS NOT NULL",
     "CREATE INDEX payment_attention ON payment (created_at, payment_id) WHERE attention <> ''",
     """CREATE TABLE storage_grant (
