@@ -168,6 +168,30 @@ class NotInTrash(Missing):
     hint = "See what is in it with: cloudgrpc shell trash"
 
 
+class FolderUnknown(Missing):
+    code = "folder_unknown"
+    words = "{path} is {reason}."
+    hint = "Make the folder with: cloudgrpc shell mkdir -p {folder}"
+
+
+class VersionUnknown(Missing):
+    code = "version_unknown"
+    words = "Version {version} of {name} does not exist."
+    hint = "See which versions there are with: cloudgrpc shell versions PATH"
+
+
+class UploadUnknown(Missing):
+    code = "upload_unknown"
+    words = "Upload {upload_id} does not exist."
+    hint = "See your unfinished uploads with: cloudgrpc shell uploads"
+
+
+class ShareUnknown(Missing):
+    code = "share_unknown"
+    words = "{what} does not exist."
+    hint = "See what you share with: cloudgrpc shell shares   what others share with you with: cloudgrpc shell shared"
+
+
 class SessionUnknown(Missing):
     code = "session_unknown"
     words = "There is no session {session_id} of yours."
@@ -235,7 +259,10 @@ class Limit(CloudError):
 class QuotaExceeded(Limit):
     code = "quota_exceeded"
     words = "{name} needs {needed}, but only {left} of {quota} are left."
-    hint = "Delete files for good with: cloudgrpc shell delete --permanent"
+    hint = (
+        "See what uses it with: cloudgrpc shell storage; free room with trash empty, uploads drop or rm --permanent, "
+        "or buy more with: cloudgrpc pay buy"
+    )
 
 
 class CopyTooLarge(Limit):

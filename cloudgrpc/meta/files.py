@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import JOIN, Case, fn
 
 from cloudgrpc.core import paths
-from cloudgrpc.errors import Missing
+from cloudgrpc.errors import Missing, VersionUnknown
 from cloudgrpc.meta import tree
 from cloudgrpc.meta.db import now, rows
 from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Share, Version
@@ -118,7 +118,7 @@ def find_file(person: Person, file_id: str, version: int = 0) -> File:
     wanted = (Version.entry == reached.entry_id) & (Version.number == version) if version else _IS_NEWEST
     row = _files(wanted).where(Entry.entry_id == reached.entry_id).first()
     if row is None:
-        raise Missing(what=f"Version {version} of {reached.name}")
+        raise VersionUnknown(version=version, name=reached.name)
     shared = _shared([reached.entry_id]) if reached.is_own else set()
     return _file(row, shared, is_top=reached.is_top, chunk_count=_chunk_count(row["version_id"]))
 

@@ -9,7 +9,7 @@ from peewee import JOIN
 
 from cloudgrpc.core.paging import how_many_fit
 from cloudgrpc.core.units import minute, rfc3339
-from cloudgrpc.errors import InvalidField, Missing
+from cloudgrpc.errors import InvalidField, ShareUnknown
 from cloudgrpc.meta import events, tree
 from cloudgrpc.meta.ancestry import Ancestry
 from cloudgrpc.meta.changes import reach_to_change, record
@@ -103,7 +103,7 @@ def share(person: Person, entry_id: str, email: str, terms: Terms) -> str:
 
 
 def unshare(person: Person, share_id: str) -> None:
-    """End a share of the person's, or one with them. Raises: Missing."""
+    """End a share of the person's, or one with them. Raises: ShareUnknown."""
     found = Share.get_or_none(Share.share_id == share_id)
     if found is not None:
         # As every change of a drive: an upload that commits after this must not have looked before it.
@@ -111,15 +111,15 @@ def unshare(person: Person, share_id: str) -> None:
         if found.account_id != person.account_id:
             find_with_me(person, share_id)
     if not _end(person, Share.share_id == share_id):
-        raise Missing(what=f"Share {share_id}")
+        raise ShareUnknown(what=f"Share {share_id}")
 
 
 def unshare_with(person: Person, entry_id: str, email: str) -> None:
-    """End the share of one's own entry with somebody. Raises: Missing."""
+    """End the share of one's own entry with somebody. Raises: ShareUnknown."""
     tree.lock([person.account_id])
     is_it = (Share.entry == entry_id) & (Share.email == email) & (Share.account == person.account_id)
     if not _end(person, is_it):
-        raise Missing(what=f"A share of {entry_id} with {email}")
+        raise ShareUnknown(what=f"A share of {entry_id} with {email}")
 
 
 def with_me(person: Person, after: Place | None, limit: int) -> tuple[list[WithMe], Place | None]:
@@ -133,12 +133,12 @@ def with_me(person: Person, after: Place | None, limit: int) -> tuple[list[WithM
 
 
 def find_with_me(person: Person, share_id: str) -> WithMe:
-    """Raises: Missing."""
+    """Raises: ShareUnknown."""
     row = next(iter(rows(_with_me(person).where(Share.share_id == share_id))), None)
     ancestry = Ancestry()
     ancestry.learn([row[2]] if row else [])
     if row is None or ancestry.names_below(row[2], row[-1]) is None:
-        raise Missing(what=f"Share {share_id}")
+        raise ShareUnknown(what=f"Share {share_id}")
     return _view(row)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import SQL, fn
 
 from cloudgrpc.core.chunking import chunk_count
-from cloudgrpc.errors import Missing, RequestIdReused, UploadBusy, UploadDiffers, UploadEnded, UploadUnfinished
+from cloudgrpc.errors import RequestIdReused, UploadBusy, UploadDiffers, UploadEnded, UploadUnfinished, UploadUnknown
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.db import locked, now
 from cloudgrpc.meta.files import Holder, Piece
@@ -169,7 +169,7 @@ def _check_target(person: Person, session: Session, expected_version: int | None
 def _found(query: Prepared, person: Person, upload_id: str, quorum: int) -> Session:
     row = query.one(upload_id=upload_id, actor_id=person.account_id)
     if row is None:
-        raise Missing(what=f"Upload {upload_id}")
+        raise UploadUnknown(upload_id=upload_id)
     session = _session(row, quorum)
     if session.answer is None and (row[0] != "open" or session.ends_at <= now()):
         raise UploadEnded

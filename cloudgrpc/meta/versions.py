@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from peewee import fn
 
-from cloudgrpc.errors import Missing, VersionNewest
+from cloudgrpc.errors import Missing, VersionNewest, VersionUnknown
 from cloudgrpc.meta import events, room, tree
 from cloudgrpc.meta.changes import check_version, reach_to_change, record
 from cloudgrpc.meta.db import now, rows
@@ -221,7 +221,7 @@ def _reach_to_change(person: Person, file_id: str) -> Reached:
 def _version(file: Reached, number: int) -> Version:
     version: Version | None = Version.get_or_none((Version.entry == file.entry_id) & (Version.number == number))
     if version is None:
-        raise Missing(what=f"Version {number} of {file.name}")
+        raise VersionUnknown(version=number, name=file.name)
     return version
 
 

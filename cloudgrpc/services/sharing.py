@@ -44,12 +44,12 @@ class SharingService(SharingServiceServicer):
 
     async def UnshareFile(self, request: pb.UnshareFileRequest, _context: Context) -> pb.UnshareFileResponse:
         caller = await self._accounts.caller(request.session_token)
-        token = views.file_id(request.share_token, "Share") if request.share_token else ""
+        token = views.share_token(request.share_token) if request.share_token else ""
         entry_id = "" if token and not request.file_id else views.file_id(request.file_id)
         await self._sharing.unshare(caller, token, entry_id, request.shared_with_email)
         return pb.UnshareFileResponse(success=True, message="It is no longer shared.")
 
     async def OpenShare(self, request: pb.OpenShareRequest, _context: Context) -> pb.OpenShareResponse:
         caller = await self._accounts.caller(request.session_token)
-        found = await self._sharing.open(caller, views.file_id(request.share_token, "Share"))
+        found = await self._sharing.open(caller, views.share_token(request.share_token))
         return pb.OpenShareResponse(success=True, shared_file=views.shared_file(found))

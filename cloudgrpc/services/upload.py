@@ -9,7 +9,7 @@ import grpc
 
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.core.units import rfc3339
-from cloudgrpc.errors import InvalidField
+from cloudgrpc.errors import InvalidField, UploadUnknown
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import UploadServiceServicer, add_UploadServiceServicer_to_server
 from cloudgrpc.services import incoming, views
@@ -101,8 +101,10 @@ def _status(session: Session) -> pb.UploadStatus:
 
 
 def _upload_id(told: str) -> str:
-    """Raises: Missing."""
-    return views.file_id(told, "Upload")
+    """Raises: UploadUnknown."""
+    if not views.ENTRY_ID.match(told):
+        raise UploadUnknown(upload_id=told)
+    return told
 
 
 def _fingerprint(told: str) -> str:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.core.units import rfc3339
-from cloudgrpc.errors import Missing
+from cloudgrpc.errors import Missing, ShareUnknown
 from cloudgrpc.meta.files import File, Folder
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
@@ -21,6 +21,13 @@ def file_id(told: str, what: str = "File") -> str:
     """Raises: Missing for what is no id; it never reaches the database, whose engines differ in what they take."""
     if not ENTRY_ID.match(told):
         raise Missing(what=f"{what} {told}")
+    return told
+
+
+def share_token(told: str) -> str:
+    """Raises: ShareUnknown."""
+    if not ENTRY_ID.match(told):
+        raise ShareUnknown(what=f"Share {told}")
     return told
 
 

@@ -26,7 +26,10 @@ class Actions:
 
     def __init__(self, parser: Parser, otherwise: Run) -> None:
         parser.set_defaults(action=otherwise)
-        self.added = parser.add_subparsers(title="actions", metavar="ACTION", parser_class=ActionParser)
+        # Else argparse calls the actions by the parser's usage, which may have several lines.
+        self.added = parser.add_subparsers(
+            title="actions", metavar="ACTION", prog=parser.prog, parser_class=ActionParser
+        )
 
     def add(self, name: str, run: Run, description: str, examples: str) -> Parser:
         parser = self.added.add_parser(name, help=description, description=description, examples=examples)

@@ -9,7 +9,7 @@ from cloudgrpc.clients.address import ID, SHARED
 from cloudgrpc.clients.shared_by_me import shared_by_me
 from cloudgrpc.clients.shared_with_me import shared_with_me
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import InvalidField, Missing, UsageWrong
+from cloudgrpc.errors import InvalidField, ShareUnknown, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.shell import at_terminal
 from cloudgrpc.shell.changes import words_of
@@ -57,8 +57,8 @@ class Sharing:
         )
         try:
             self._session.call(self._sharing.UnshareFile, request)
-        except Missing as error:
-            raise Missing.told(f"{place.path} is not shared with {who}.") from error
+        except ShareUnknown as error:
+            raise ShareUnknown.told(f"{place.path} is not shared with {who}.") from error
         print(f"{render.shown(who)} can no longer use {words_of(place)}")
 
     def end(self, word: str) -> None:
@@ -97,14 +97,14 @@ class Sharing:
         render.print_json_list(_facts(path, entry) for path, entry in self._with_me())
 
     def open(self, token: str, is_json: bool) -> None:
-        """Raises: Missing when no such share is with me."""
+        """Raises: ShareUnknown when no such share is with me."""
         request = pb.OpenShareRequest(session_token=self._session.token, share_token=_token(token))
         opened = self._session.call(self._sharing.OpenShare, request).shared_file
         # By its token again: only in the whole list it has a name of its own.
         entries = ((path, entry) for path, entry in self._with_me() if entry.share_token == opened.share_token)
         found = next(entries, None)
         if found is None:
-            raise Missing(what=f"Share {token}")
+            raise ShareUnknown(what=f"Share {token}")
         path, entry = found
         if is_json:
             render.print_json(_facts(path, entry))
@@ -142,9 +142,9 @@ def _check_email(who: str) -> None:
 
 
 def _token(word: str) -> str:
-    """Raises: Missing for what cannot be one."""
+    """Raises: ShareUnknown for what cannot be one."""
     if not ID.fullmatch(word):
-        raise Missing(what=f"Share {word}")
+        raise ShareUnknown(what=f"Share {word}")
     return word
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cloudgrpc.clients import render
 from cloudgrpc.clients.transfer import unfinished_uploads
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import Missing, UsageWrong
+from cloudgrpc.errors import Missing, UploadUnknown, UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.shell.attempts import Attempts
 
@@ -53,7 +53,7 @@ class Unfinished:
         for upload_id in known if is_all else map(str.lower, upload_ids):
             with attempts.one():
                 if upload_id not in known:
-                    raise Missing(what=f"Unfinished upload {upload_id}")
+                    raise UploadUnknown(upload_id=upload_id)
                 request = pb.CancelUploadRequest(session_token=self._session.token, upload_id=upload_id)
                 self._session.call(self._session.gateway.uploads.CancelUpload, request)
                 print(f"Dropped the upload of {render.shown(known[upload_id].filename)}")

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.address import SHARED
+from cloudgrpc.clients.address import ID, SHARED
 from cloudgrpc.clients.local_files import has_content
 from cloudgrpc.clients.local_tree import left_out_words, plan
 from cloudgrpc.clients.progress import metered
 from cloudgrpc.clients.transfer import LONG_BYTES, Transfers, standing_upload
 from cloudgrpc.clients.tree import TreeUpload, standing_file
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import Missing, UsageWrong, VersionMoved
+from cloudgrpc.errors import FolderUnknown, Missing, UsageWrong, VersionMoved
+from cloudgrpc.shell.at_terminal import typable
 from cloudgrpc.shell.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.shell.outcomes import many_words, missing_words, raise_failures, there_words, travel_words
 
@@ -70,7 +71,7 @@ class Uploading:
         Raises: Missing, UsageWrong.
         """
         if to is not None:
-            return words, self._checked(self._places.find(to))
+            return words, self._checked(self._found(to, "no folder of your drive"))
         if len(words) == 2 and (place := self._second_word(words[1])):
             return words[:1], self._checked(place)
         return words, self._places.folder(".")
@@ -81,12 +82,21 @@ class Uploading:
         if is_here and not word.startswith(("/", SHARED)):
             return None
         try:
-            found = self._places.find(word)
-        except Missing as error:
+            found = self._found(word, "neither a folder of your drive nor anything on this computer")
+        except Missing:
             if is_here:
                 return None
-            raise Missing.told(f"{word} is neither a folder of your drive nor anything on this computer.") from error
+            raise
         return None if is_here and not found.is_folder else found
+
+    def _found(self, word: str, reason: str) -> Place:
+        """Raises: Missing; FolderUnknown with `reason` for a folder that could be made."""
+        try:
+            return self._places.find(word)
+        except Missing as error:
+            if ID.fullmatch(word) or self._places.address(word).is_shared:
+                raise Missing.told(f"{word} is {reason}.") from error
+            raise FolderUnknown(path=word, reason=reason, folder=render.shown(typable(word))) from error
 
     def _checked(self, place: Place) -> Place:
         return self._places.folder(place.path) if place.is_shared_list else place
@@ -107,7 +117,13 @@ class Uploading:
                 expected_version=self._wish.expected_version,
             )
         took = travel_words(uploaded.size, uploaded.kept_bytes, "there", time.monotonic() - started)
+        self._tell_resumed(is_any=uploaded.kept_bytes > 0)
         print(f"Uploaded {shown} ({took}), ID {uploaded.file_id}")
+
+    def _tell_resumed(self, *, is_any: bool) -> None:
+        """`is_any`: some of it was there already."""
+        if self._wish.is_resuming and not is_any:
+            print("There was nothing to go on with; all of it travelled.", file=sys.stderr)
 
     def _is_done(self, path: Path, target: Place, meter: Meter) -> bool:
         """Raises: VersionMoved, which the gateway would tell once all has travelled."""
@@ -143,6 +159,7 @@ class Uploading:
         with metered("Uploading", found.size, len(found.files)) as meter:
             upload = TreeUpload(self._session, self._transfers, meter, unfinished, is_skipping=is_resuming)
             outcome = upload.run(found)
+        self._tell_resumed(is_any=bool(unfinished or outcome.there))
         self._print_outcome(found, outcome, target, time.monotonic() - started)
 
     def _print_outcome(self, found: LocalTree, outcome: Outcome, target: Place, seconds: float) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.core import paging
-from cloudgrpc.meta import changes, events, history, sharing
+from cloudgrpc.core.units import rfc3339
+from cloudgrpc.meta import changes, copying, events, history, sharing, versions
 from cloudgrpc.meta.changes import Move
+from cloudgrpc.meta.copying import CopyTo
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.history import NEWEST
 from cloudgrpc.meta.sharing import Terms
-from contract.meta_fixture import HOUR, LIMITS, Meta, visitor
+from contract.meta_fixture import HOUR, KEEP, LIMITS, Meta, visitor
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.accounts import Caller
@@ -77,13 +79,87 @@ def test_what_one_did_elsewhere_is_told_without_what_lies_above_the_share(
     database.run(changes.move, bob, file_id, Move(None, "b"), LIMITS)
     database.run(changes.trash, bob, file_id)
     database.run(sharing.unshare, bob, share_id)
-    words = ["outer is no longer shared with {}", "/outer/b was moved to the trash", "/outer/a was moved to /outer/b"]
-    assert [one.message for one in happenings(database, bob)[:3]] == [one.format(bob.email) for one in words]
+    outer_path = f"shared:{alice.email}/outer"
+    assert [one.message for one in happenings(database, bob)[:3]] == [
+        f"{outer_path} is no longer shared with {bob.email}",
+        f"{outer_path}/b was moved to the trash",
+        f"{outer_path}/a was moved to {outer_path}/b",
+    ]
     assert "private" not in str(happenings(database, bob))
-    assert [one.message for one in happenings(database, alice)[1:3]] == [
+    assert [one.message for one in happenings(database, alice)[:3]] == [
+        f"/private/outer is no longer shared with {bob.email}",
         "/private/outer/b was moved to the trash",
         "/private/outer/a was moved to /private/outer/b",
     ]
+
+
+def test_what_happened_to_something_tells_its_whole_path(database: Meta, alice: Caller) -> None:
+    outer = folder(database, alice, "outer")
+    inner = folder(database, alice, "inner", outer)
+    file_id, other_id, third_id = (database.put(alice, name, 1, parent_id=inner) for name in ("a", "b", "c"))
+    database.run(changes.purge, alice, file_id)
+    database.run(changes.trash, alice, other_id)
+    database.run(changes.purge, alice, other_id)
+    database.run(changes.trash, alice, inner)
+    database.run(changes.purge, alice, third_id)
+    database.run(changes.purge, alice, inner)
+    assert [one.message for one in happenings(database, alice)[:-2]] == [
+        "/outer/inner was deleted for good",
+        "/outer/inner/c was deleted for good",
+        "/outer/inner was moved to the trash",
+        "/outer/inner/b was deleted for good",
+        "/outer/inner/b was moved to the trash",
+        "/outer/inner/a was deleted for good",
+        "/outer/inner/c was uploaded",
+        "/outer/inner/b was uploaded",
+        "/outer/inner/a was uploaded",
+        "folder /outer/inner was made",
+        "folder /outer was made",
+    ]
+
+
+def test_what_one_did_in_anothers_drive_says_so(database: Meta, alice: Caller, bob: Caller) -> None:
+    outer = folder(database, alice, "outer", folder(database, alice, "private"))
+    database.run(sharing.share, alice, outer, bob.email, Terms("write", None))
+    mine = database.put(bob, "plan", 1)
+    copied = database.run(copying.copy, bob, mine, CopyTo(outer), LIMITS, KEEP)
+    database.run(copying.copy, bob, copied.entry_id, CopyTo("", "back"), LIMITS, KEEP)
+    database.put(bob, "whatever", 1, parent_id=copied.entry_id)
+    folder(database, bob, "inner", outer)
+    database.sql("UPDATE version SET digest = 'blake3:11' WHERE number = 1")
+    database.run(versions.restore, bob, copied.entry_id, 1, None, KEEP)
+    there = f"shared:{alice.email}/outer"
+    assert [one.message for one in happenings(database, bob)[:6]] == [
+        f"version 1 of {there}/plan was made the newest",
+        f"folder {there}/inner was made",
+        f"{there}/plan was uploaded",
+        f"{there}/plan was copied to /back",
+        f"/plan was copied to {there}/plan",
+        "/plan was uploaded",
+    ]
+    assert [one.message for one in happenings(database, alice)[:4]] == [
+        "version 1 of /private/outer/plan was made the newest",
+        "folder /private/outer/inner was made",
+        "/private/outer/plan was uploaded",
+        "plan was copied to /private/outer/plan",
+    ]
+
+
+def test_the_end_of_a_share_is_told_in_words_and_in_the_details_as_it_is(
+    database: Meta, alice: Caller, bob: Caller
+) -> None:
+    outer = folder(database, alice, "outer", folder(database, alice, "private"))
+    until = database.run(now) // HOUR * HOUR + HOUR
+    database.run(sharing.share, alice, outer, bob.email, Terms("read", until))
+    (made, *_) = happenings(database, alice)
+    assert made.details["until"] == rfc3339(until)
+    told = made.details["until"][:16].replace("T", " ")
+    assert made.message == f"/private/outer is shared with {bob.email} to read until {told} UTC"
+    database.run(changes.trash, alice, outer)
+    database.sql("UPDATE share SET until_at = 1")
+    database.run(sharing.end_expired, 10)
+    (ended, *_) = happenings(database, alice)
+    assert ended.message == f"/private/outer is no longer shared with {bob.email}: its time was over"
 
 
 def test_what_the_cluster_did_is_by_nobody(database: Meta, alice: Caller, bob: Caller) -> None:

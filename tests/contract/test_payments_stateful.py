@@ -43,6 +43,7 @@ class Shopping(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.campay.sandbox.transactions.clear()
+        self.database.sql("UPDATE payment SET look_at = NULL")  # of runs before: only this one's are looked at
         self.alice = self.database.enroll()
         self.at_first = self.account().quota_bytes
         self.shop = Shop(self.database.database, self.campay.settings())
@@ -81,7 +82,8 @@ class Shopping(RuleBasedStateMachine):
             self.shop.fuse.left = None
 
     def everything_due(self) -> None:
-        self.database.sql("UPDATE payment SET look_at = 0 WHERE look_at IS NOT NULL")
+        mine = f"account_id = '{self.alice.account_id}'"
+        self.database.sql(f"UPDATE payment SET look_at = 0 WHERE look_at IS NOT NULL AND {mine}")
 
     # What happens
 

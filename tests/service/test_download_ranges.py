@@ -88,6 +88,6 @@ def test_a_part_that_cannot_be_is_refused_by_the_name_of_its_field(
 
 @pytest.mark.parametrize("version", [4, 2**31 - 1])
 def test_a_version_that_is_not_is_not_found(alice: User, film: str, version: int) -> None:
-    with refused("NOT_FOUND", "not_found") as errors:
+    with refused("NOT_FOUND", "version_unknown") as errors:
         download(alice, film, version=version)
     assert f"Version {version} of film" in str(errors[0])

@@ -172,7 +172,7 @@ def test_what_only_the_owner_may_is_refused_to_who_may_write(
         outcome = call(channel, name, with_fields([request], session_token=writer.token))
     assert (outcome.status, outcome.replies) in {("PERMISSION_DENIED", ()), ("NOT_FOUND", ())}, outcome
     if act.startswith(("ending another's", "opening another's")):
-        check_refused(outcome, "NOT_FOUND", "not_found", act)
+        check_refused(outcome, "NOT_FOUND", "share_unknown", act)
 
 
 def written(person: Person, user: User) -> list[tuple[str, Sequence[Message]]]:

@@ -147,7 +147,11 @@ def test_nothing_above_what_is_shared_can_be_reached_or_seen(alice: User, bob: U
     bob.delete(inner)
     assert "private" not in f"{bob.history()}{bob.shared_with_me()}{bob.ls(letters)}{bob.search(letters)}"
     told = [one.message for one in bob.history()[:2]]
-    assert told == ["/letters/renamed.txt was moved to the trash", "/letters/a.txt was moved to /letters/renamed.txt"]
+    there = f"shared:{alice.email}/letters"
+    assert told == [
+        f"{there}/renamed.txt was moved to the trash",
+        f"{there}/a.txt was moved to {there}/renamed.txt",
+    ]
     assert alice.history()[0].message == "/private/letters/renamed.txt was moved to the trash"
 
 
@@ -174,7 +178,7 @@ def test_a_single_file_shared_to_write_takes_new_content_and_nothing_else(alice:
 def test_a_token_opens_a_share_for_its_grantee_only(cluster: Cluster, alice: User, bob: User, letters: str) -> None:
     token = alice.share(letters, bob.email)
     for other in (alice, cluster.enroll(f"carol{next(_numbers)}@example.org")):
-        with refused("NOT_FOUND", "not_found"):
+        with refused("NOT_FOUND", "share_unknown"):
             cluster.sharing.OpenShare(pb.OpenShareRequest(session_token=other.token, share_token=token), timeout=CALL_S)
 
 

@@ -129,8 +129,10 @@ def test_a_token_is_opened_by_whom_it_was_given_to_alone(alice: Person, hers: Us
     assert f"It is shared:{hers.email}/trip/, shared with you to read" in said
     assert json.loads(bob.here("shared", "open", token, "--json"))["path"] == f"shared:{hers.email}/trip"
     alice.here("shared", "open", token, exit_code=Exit.NOT_FOUND)
-    bob.here("shared", "open", "f" * 32, exit_code=Exit.NOT_FOUND)
-    bob.here("shared", "open", "no token", exit_code=Exit.NOT_FOUND)
+    for word in ("f" * 32, "no token"):
+        told = bob.here("shared", "open", word, exit_code=Exit.NOT_FOUND)
+        assert f"Share {word} does not exist." in told
+        assert "what others share with you with: cloudgrpc shell shared" in told
 
 
 def test_a_share_ends_by_its_owner_by_its_token_and_by_its_guest(
@@ -146,7 +148,9 @@ def test_a_share_ends_by_its_owner_by_its_token_and_by_its_guest(
     assert f"shared:{hers.email}/c is no longer shared with you." in said
     assert "Nobody shares anything with you." in said
     assert "You share nothing." in alice.here("shares")
-    assert f"/a is not shared with {his.email}." in alice.here("unshare", his.email, "a", exit_code=Exit.NOT_FOUND)
+    told = alice.here("unshare", his.email, "a", exit_code=Exit.NOT_FOUND)
+    assert f"/a is not shared with {his.email}." in told
+    assert "See what you share with: cloudgrpc shell shares" in told
     alice.here("unshare", his.email, exit_code=Exit.USAGE)
     alice.here("unshare", his.email, "/", exit_code=Exit.USAGE)
     alice.here("unshare", tokens["/b"], exit_code=Exit.NOT_FOUND)

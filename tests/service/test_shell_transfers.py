@@ -170,11 +170,37 @@ def test_an_upload_that_broke_off_is_told_of_and_can_be_dropped(alice: Person, l
     assert re.search(r"An earlier upload of broken.bin broke off at [\d.]+ MB of 36.0 MB; with --resume", told)
     (kept,) = unfinished(alice)
     assert "Dropped the upload of broken.bin" in alice.here("uploads", "drop", kept["id"])
-    assert "does not exist" in alice.here("uploads", "drop", kept["id"], exit_code=Exit.NOT_FOUND)
+    told = alice.here("uploads", "drop", kept["id"], exit_code=Exit.NOT_FOUND)
+    assert "does not exist" in told
+    assert told.endswith("with: cloudgrpc shell uploads\n")
     assert alice.here("uploads") == alice.here("uploads", "drop", "--all") == "Nothing is unfinished.\n"
     alice.here("uploads", "drop", exit_code=Exit.USAGE)
     # Its room is free again at once.
     assert alice.cluster.used_bytes("alice@example.org")[1] == 0
+
+
+def test_resuming_what_never_began_says_so(alice: Person, here: Path) -> None:
+    (here / "inner").mkdir()
+    (here / "inner" / "small.txt").write_bytes(b"x")
+    for command in (["upload", str(here / "inner" / "small.txt")], ["upload", "-r", str(here / "inner")]):
+        told = alice.here(*command, "--resume")
+        assert "There was nothing to go on with; all of it travelled.\n" in told
+        assert "Uploaded" in told
+        told = alice.here(*command, "--resume")
+        assert "nothing to go on with" not in told
+    alice.here("upload", "--resume", str(here / "inner" / "missing.txt"), exit_code=Exit.NOT_NOW)
+
+
+def test_who_uploads_to_a_folder_that_is_not_there_is_told_how_to_make_it(alice: Person, here: Path) -> None:
+    plan = here / "plan.txt"
+    plan.write_bytes(b"x")
+    for words in ([str(plan), "/no pe/deeper"], [str(plan), "--to", "/no pe/deeper"]):
+        told = alice.here("upload", *words, exit_code=Exit.NOT_FOUND)
+        assert "/no pe/deeper" in told.splitlines()[0]
+        assert told.endswith("Make the folder with: cloudgrpc shell mkdir -p '/no pe/deeper'\n")
+    for word in ("f" * 32, "shared:nobody@example.org"):
+        assert "mkdir" not in alice.here("upload", str(plan), "--to", word, exit_code=Exit.NOT_FOUND)
+    alice.script_here("mkdir -p '/no pe/deeper'", f"upload {plan} '/no pe/deeper'")
 
 
 def test_resuming_many_leaves_out_what_is_there(alice: Person, line: Line) -> None:

@@ -280,7 +280,7 @@ def test_uploads_of_others_do_not_exist(alice: User) -> None:
         theirs = Unfinished.__new__(Unfinished)
         theirs.user, theirs.data, theirs.upload_id = bob, FILM, upload_id
         for attempt in (theirs.status, theirs.finish, theirs.cancel, lambda theirs=theirs: theirs.put(0, 1)):
-            with refused("NOT_FOUND", "not_found"):
+            with refused("NOT_FOUND", "upload_unknown"):
                 attempt()
     assert listed(bob) == []
     assert alice.download(upload.finish().file_id) == FILM

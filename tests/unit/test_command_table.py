@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.clients.session import Gateway, SessionStore
+from cloudgrpc.errors import UsageWrong
 from cloudgrpc.shell.shell import Shell
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ def test_every_command_has_a_summary_and_a_help_that_fits_the_screen(
         for parser in parsers(command):
             too_long = [line for line in parser.format_help().splitlines() if len(line) > SCREEN]
             assert not too_long, parser.prog
+
+
+def test_every_action_is_called_by_the_words_that_are_typed(shell: Shell) -> None:
+    for name, command in shell.commands.items():
+        command_parser, *actions = parsers(command)
+        assert command_parser.prog == name
+        assert all(re.fullmatch(rf"{name} [a-z]+", parser.prog) for parser in actions)
+    with pytest.raises(UsageWrong, match="^versions list: the following arguments are required: PATH.$"):
+        shell.commands["versions"].parser.parse_args([])
 
 
 def test_every_example_is_understood_by_its_command(shell: Shell) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudgrpc.clients import render
-from cloudgrpc.errors import CATALOGUE, AccountUnknown, CloudError
+from cloudgrpc.errors import CATALOGUE, AccountUnknown, CloudError, QuotaExceeded
 
 
 @given(st.text())
@@ -64,6 +64,16 @@ def test_advice_names_what_is_known() -> None:
 def test_inside_the_shell_commands_are_advised_as_they_are_typed_there(capsys: pytest.CaptureFixture[str]) -> None:
     render.print_failure(AccountUnknown(email="a@b.org"), is_in_shell=True)
     assert "Enroll first with: enroll a@b.org" in capsys.readouterr().err
+
+
+def test_who_has_no_room_left_is_told_how_to_make_some(capsys: pytest.CaptureFixture[str]) -> None:
+    error = QuotaExceeded(name="film", needed="2.0 MB", left="1.0 MB", quota="1.0 GB")
+    assert "cloudgrpc shell storage" in error.advice
+    assert "cloudgrpc pay buy" in error.advice
+    render.print_failure(error, is_in_shell=True)
+    told = capsys.readouterr().err
+    assert "with: storage; free room with trash empty, uploads drop or rm --permanent" in told
+    assert told.endswith("with: pay buy\n")
 
 
 def test_a_row_is_one_line_when_a_program_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
