@@ -456,6 +456,12 @@ class VersionNewest(NotNow):
     hint = "Delete the file, or make another version the newest first."
 
 
+class SyncClash(NotNow):
+    code = "sync_clash"
+    words = "Not everything was done: {count} left alone, since something else is in its place."
+    hint = "Move that away and sync again; --delete replaces files and folders, but never links."
+
+
 class UploadUnfinished(NotNow):
     code = "upload_unfinished"
     words = "{name} is not complete: {missing} of its {total} chunks are still to be sent."

@@ -28,7 +28,9 @@ UNWATCHED_COLUMNS = {"inventory_at", "last_used_at"}
 # Of what does not exist, where it is not simply not_found.
 CODES = {"AuthService/EndSession": "session_unknown", "HistoryService/RestoreFile": "not_in_trash"}
 CODES |= dict.fromkeys(["SharingService/OpenShare", "SharingService/UnshareFile"], "share_unknown")
-CODES |= {f"UploadService/{name}": "upload_unknown" for name in ("PutChunks", "GetUpload", "FinishUpload", "CancelUpload")}
+CODES |= {
+    f"UploadService/{name}": "upload_unknown" for name in ("PutChunks", "GetUpload", "FinishUpload", "CancelUpload")
+}
 CODES |= dict.fromkeys(["PaymentService/CheckPaymentStatus", "PaymentService/CancelPayment"], "payment_unknown")
 ID_FIELDS = (
     "file_id",

@@ -25,7 +25,7 @@ class Act(StrEnum):
     MAKE = "make"
     SEND = "send"
     DELETE = "delete"  # what the source does not have
-    CLASH = "clash"  # one side has a folder where the other has a file; nothing is done
+    CLASH = "clash"  # the target has something else there, such as a folder or a link for a file; nothing is done
     LEAVE = "leave"  # neither a file nor a folder; nothing is done
 
 
@@ -56,6 +56,10 @@ class Comparison:
     steps: list[Step] = field(default_factory=list)
     same: int = 0  # files
     extra: int = 0  # files and folders that only the target has, and that stay
+
+    @property
+    def clashes(self) -> int:
+        return sum(step.act is Act.CLASH for step in self.steps)
 
 
 def key_of(names: Iterable[str]) -> Key:

@@ -149,7 +149,7 @@ def finish(
     digest = session.answer.digest if session.answer else content.digest
     if checksum not in {"", digest}:
         raise UploadDiffers(name=session.name)
-    return session.answer or uploads.commit(upload_id, [], digest, quorum, keep, expected_version)
+    return session.answer or uploads.commit(upload_id, [], digest, quorum, keep, expected_version=expected_version)
 
 
 def cancel(person: Person, upload_id: str) -> None:

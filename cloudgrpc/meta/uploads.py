@@ -199,6 +199,7 @@ def commit(
     digest: str,
     quorum: int,
     keep: int,
+    *,
     expected_version: int | None = None,
 ) -> Answer:
     """Make the upload the file's newest version. `stored`: the chunks whose receipts are not written down yet: every
@@ -286,9 +287,7 @@ def find_target(person: Person, parent_id: str, name: str) -> Target:
     """Raises: Missing, ReadOnlyShare, NameTaken (by a folder)."""
     reached = tree.reach(person, parent_id, "Folder").check_writable()
     if not reached.is_folder:
-        return Target(
-            "", reached.entry_id, reached.name, reached.owner_id, reached.owner_path, reached.seen_path
-        )
+        return Target("", reached.entry_id, reached.name, reached.owner_id, reached.owner_path, reached.seen_path)
     standing = tree.live_child(reached.entry_id, name)
     if standing is not None and standing.kind == "folder":
         raise NameTaken(name=name)

@@ -31,7 +31,11 @@ CLOSING = (
 
 
 def _whoami_parser() -> Parser:
-    return Parser("whoami", "Show whose drive this is, and until when you are signed in.", "whoami")
+    parser = Parser(
+        "whoami", "Show whose drive this is, and until when you are signed in.", "whoami\nwhoami --json"
+    )
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    return parser
 
 
 class AccountCommands:
@@ -53,11 +57,13 @@ class AccountCommands:
             "Show your account, or change it.",
             """
             account
+            account --json
             account name "Alice Ndi"
             account export alice.json
             account close
             """,
         )
+        parser.add_argument("--json", action="store_true", help="show it as JSON")
         actions = Actions(parser, self._show)
         name = actions.add("name", self._rename, "Change your name.", 'account name "Alice Ndi"')
         name.add_argument("full_name", metavar="NAME", nargs="+", help="your new name")
@@ -73,9 +79,12 @@ class AccountCommands:
         actions.add("reopen", self._reopen, "Take the closing of your account back.", "account reopen")
         return parser
 
-    def _show(self, _: argparse.Namespace) -> None:
+    def _show(self, args: argparse.Namespace) -> None:
         session = self._session()
         me = self._me(session)
+        if args.json:
+            render.print_json(_facts(me, session.gateway.address))
+            return
         print(f"{render.shown(me.full_name)} <{render.shown(me.email)}>")
         print(f"at {session.gateway.address}, enrolled {render.when(me.created_at)}")
         print(f"signed in until {render.when(me.session_expires_at)}")
@@ -124,6 +133,25 @@ class AccountCommands:
 
     def _me(self, session: Session) -> pb.WhoAmIResponse:
         return session.call(session.gateway.auth.WhoAmI, pb.WhoAmIRequest(session_token=session.token))
+
+
+def _facts(me: pb.WhoAmIResponse, gateway: str) -> dict[str, object]:
+    """As JSON tells it.
+
+    user_id email full_name
+    gateway                            its address
+    created_at session_expires_at      of the account, and of this session
+    closes_at                          when a closed account's files go; null while it is open
+    """
+    return {
+        "user_id": me.user_id,
+        "email": me.email,
+        "full_name": me.full_name,
+        "gateway": gateway,
+        "created_at": me.created_at,
+        "session_expires_at": me.session_expires_at,
+        "closes_at": me.closes_at or None,
+    }
 
 
 def _check_target(path: Path, may_replace: bool) -> None:

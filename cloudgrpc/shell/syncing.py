@@ -18,7 +18,7 @@ from cloudgrpc.clients.sync_sides import DriveSide, LocalSide
 from cloudgrpc.clients.transfer import Transfers
 from cloudgrpc.core.sync import Act, Kind
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import LocalFile, UsageWrong
+from cloudgrpc.errors import LocalFile, SyncClash, UsageWrong
 from cloudgrpc.shell.broken_off import going_on_words, line_of, resumable
 from cloudgrpc.shell.outcomes import many_words, raise_failures
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cloudgrpc.core.sync import Comparison, Step
     from cloudgrpc.errors import CloudError
 
+KINDS = {Kind.FILE: "a file", Kind.FOLDER: "a folder", Kind.OTHER: "a link or a special file"}
 DRIVE = "drive:"  # what a word begins with that is a place in the drive
 
 
@@ -58,7 +59,7 @@ class Syncing:
         self._transfers = Transfers(session)
 
     def sync(self, source: str, target: str) -> None:
-        """Raises: of many failures the first, in the words of the whole, after everything else was done."""
+        """Raises: of many failures the first, in the words of the whole, after everything else was done; SyncClash."""
         way = self._way(source, target)
         comparison = self._compare(way)
         if self._wish.is_dry:
@@ -80,6 +81,8 @@ class Syncing:
         is_keeping = any(step.act is Act.DELETE for step in comparison.steps) and not done.deleted
         words = f"Not everything was done{', and nothing was deleted' if is_keeping else ''}"
         raise_failures(done.failures, words, going_on_words(self._transfers))
+        if comparison.clashes:
+            raise SyncClash(count=f"{comparison.clashes:,}")
 
     def _way(self, source: str, target: str) -> Up | Down:
         """Raises: UsageWrong when it is unclear which side is the drive."""
@@ -191,7 +194,7 @@ def _line(way: Up | Down, step: Step) -> str:
         case Act.SEND:
             return f"{way.verb:<10}{path} ({size_words(item.size)})"
         case Act.CLASH:
-            return f"clash     {path} is a {item.kind} there, and something else at the source; it was left alone"
+            return f"clash     {path} is {KINDS[item.kind]} there, and something else at the source; it was left alone"
         case Act.LEAVE:
             return f"leave     {render.shown(left_out_words(Path(way.source.shown(item))))}"
         case Act.CLEAR:
@@ -211,4 +214,7 @@ def _step_facts(way: Up | Down, step: Step) -> dict[str, object]:
 
 def _rest_words(comparison: Comparison) -> str:
     same = "1 file is the same" if comparison.same == 1 else f"{comparison.same:,} files are the same"
-    return f"{same}, {comparison.extra:,} more only there" if comparison.extra else same
+    told = [same]
+    told += [f"{comparison.clashes:,} left alone"] if comparison.clashes else []
+    told += [f"{comparison.extra:,} more only there"] if comparison.extra else []
+    return ", ".join(told)

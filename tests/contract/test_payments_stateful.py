@@ -45,7 +45,7 @@ class Shopping(RuleBasedStateMachine):
         self.campay.sandbox.transactions.clear()
         self.database.sql("UPDATE payment SET look_at = NULL")  # of runs before: only this one's are looked at
         self.alice = self.database.enroll()
-        self.at_first = self.account().quota_bytes
+        self.at_first = self.look()[0]
         self.shop = Shop(self.database.database, self.campay.settings())
 
     def teardown(self) -> None:
@@ -57,19 +57,19 @@ class Shopping(RuleBasedStateMachine):
 
     # What there is
 
-    def account(self) -> Account:
-        return self.database.run(Account.get_by_id, self.alice.account_id)
+    def look(self) -> tuple[int, list[Payment], dict[str, StorageGrant]]:
+        """Alice's quota, payments and grants, in one transaction: looked at after every step."""
 
-    def payments(self) -> list[Payment]:
-        mine = Payment.select().where(Payment.account_id == self.alice.account_id)
-        return self.database.run(lambda: list(mine.order_by(Payment.created_at)))
+        def work() -> tuple[int, list[Payment], dict[str, StorageGrant]]:
+            quota = Account.get_by_id(self.alice.account_id).quota_bytes
+            mine = Payment.select().where(Payment.account_id == self.alice.account_id).order_by(Payment.created_at)
+            grants = StorageGrant.select().where(StorageGrant.account_id == self.alice.account_id)
+            return quota, list(mine), {grant.payment_id: grant for grant in grants}
 
-    def grants(self) -> dict[str, StorageGrant]:
-        mine = StorageGrant.select().where(StorageGrant.account_id == self.alice.account_id)
-        return {grant.payment_id: grant for grant in self.database.run(lambda: list(mine))}
+        return self.database.run(work)
 
     def pick(self, which: int) -> Payment | None:
-        there = self.payments()
+        _, there, _ = self.look()
         return there[which % len(there)] if there else None
 
     def act(self, crash_at: int | None, work: Coroutine[Any, Any, Any]) -> Any:
@@ -153,37 +153,21 @@ class Shopping(RuleBasedStateMachine):
     # What must hold
 
     @invariant()
-    def the_quota_is_what_was_granted(self) -> None:
-        standing = [grant.storage_bytes for grant in self.grants().values() if grant.taken_back_at is None]
-        assert self.account().quota_bytes == self.at_first + sum(standing)
-
-    @invariant()
-    def what_is_completed_is_granted_and_nothing_else(self) -> None:
-        grants = self.grants()
-        for payment in self.payments():
-            granted = payment.payment_id in grants and grants[payment.payment_id].taken_back_at is None
-            assert granted == (payment.state == State.COMPLETED)
-
-    @invariant()
-    def nothing_is_granted_without_money(self) -> None:
-        came = {
-            each.external_reference for each in self.campay.sandbox.transactions.values() if each.status == "SUCCESSFUL"
-        }
-        assert {*self.grants()} <= came
-
-    @invariant()
-    def campay_is_never_asked_twice_to_collect(self) -> None:
-        asked = [each.external_reference for each in self.campay.sandbox.transactions.values()]
-        assert len(asked) == len(set(asked))
-
-    @invariant()
-    def one_payment_a_tier_is_open(self) -> None:
-        tiers = [payment.tier_id for payment in self.payments() if payment.state in (State.PENDING, State.PROCESSING)]
-        assert len(tiers) == len(set(tiers))
+    def the_laws_hold(self) -> None:
+        quota, payments, grants = self.look()
+        made = list(self.campay.sandbox.transactions.values())
+        standing = {each.payment_id: each.storage_bytes for each in grants.values() if each.taken_back_at is None}
+        assert quota == self.at_first + sum(standing.values())
+        assert {*standing} == {each.payment_id for each in payments if each.state == State.COMPLETED}
+        assert {*grants} <= {each.external_reference for each in made if each.status == "SUCCESSFUL"}
+        asked = [each.external_reference for each in made]
+        assert len(asked) == len(set(asked)), "Campay was asked twice to collect"
+        tiers = [each.tier_id for each in payments if each.state in (State.PENDING, State.PROCESSING)]
+        assert len(tiers) == len(set(tiers)), "two payments for one tier are open"
 
     def check_every_money_is_room(self) -> None:
-        grants = self.grants()
-        for payment in self.payments():
+        _, payments, grants = self.look()
+        for payment in payments:
             if payment.state == State.REFUNDED:
                 continue
             came = [

@@ -13,6 +13,7 @@ import pytest
 
 from cloudgrpc import cli
 from cloudgrpc.errors import Exit
+from cloudgrpc.outside.campay_ledger import Transaction
 from cluster_harness import Cluster
 from person import Person, Terminal
 from sandbox import SandboxServer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from user import User
 
-AT_ONCE, NEVER, FOREIGN = ("2376700000" + digits for digits in ("01", "12", "21"))
+AT_ONCE, NEVER, FOREIGN, NOTHING_MADE = ("2376700000" + digits for digits in ("01", "12", "21", "17"))
 KEY = "the-admin-key-of-this-test"
 
 
@@ -216,3 +217,18 @@ def test_words_that_make_no_sense_are_refused(shop: Cluster, words: list[str]) -
 def test_a_payment_that_does_not_exist_is_not_found(shop: Cluster) -> None:
     for name in ("abcdef", "0" * 32):
         admin(shop, "payment", "reconcile", name, "--yes", exit_code=Exit.NOT_FOUND)
+
+
+def test_what_never_comes_is_ended_and_what_has_no_reference_gets_it(alice: Person, campay: SandboxServer) -> None:
+    shop = alice.cluster
+    never = bought(alice, NOTHING_MADE, status="processing")
+    told = admin(shop, "payment", "close", never[:8], "--reason", "Campay knows nothing of it", "--yes")
+    assert "is failed now. It failed: Campay knows nothing of it. Nothing was added." in told
+    lost = bought(alice, NOTHING_MADE, "basic", status="processing")
+    made = Transaction(
+        lost, NOTHING_MADE, "MTN", 10, "", status="SUCCESSFUL", made_at=0
+    )  # in no history that is asked for
+    campay.sandbox.transactions[made.reference] = made
+    told = admin(shop, "payment", "reference", lost[:12], made.reference, "--yes")
+    assert f"has Campay's reference {made.reference} now." in told
+    assert "is completed now. 512.0 MB were added." in told

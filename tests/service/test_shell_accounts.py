@@ -244,6 +244,16 @@ def test_a_name_is_changed_and_shown(person: Person, alice: User) -> None:
     person.shell("account", "name", "x" * 201, exit_code=Exit.BAD_INPUT)
 
 
+def test_who_is_signed_in_is_told_as_json(person: Person, alice: User) -> None:
+    told = [json.loads(person.here(command, "--json")) for command in ("whoami", "account")]
+    assert told[0] == told[1]
+    me = told[0]
+    assert (me["email"], me["user_id"], me["closes_at"]) == (alice.email, alice.user_id, None)
+    assert me["created_at"] < me["session_expires_at"]
+    assert me["gateway"] == person.cluster.address
+    assert me["full_name"]
+
+
 def test_an_export_is_whole_private_and_replaces_nothing_unasked(person: Person, alice: User) -> None:
     alice.mkdir("photos")
     printed = person.start("account", "export").communicate(timeout=60)[0]

@@ -319,7 +319,8 @@ def test_a_version_that_cannot_be_had_is_told(alice: Person, hers: User) -> None
         told = alice.here(*words, exit_code=Exit.NOT_FOUND)
         assert "Version 7 of plan does not exist." in told
         assert told.endswith("versions PATH\n")
-    assert alice.here("download", "plan", "--version", "7", "-o", "-", exit_code=Exit.NOT_FOUND).endswith("PATH\n")
+    words = ["download", "plan", "--version", "7", "-o", str(alice.folder / "plan")]
+    assert alice.here(*words, exit_code=Exit.NOT_FOUND).endswith("versions PATH\n")
     alice.here("versions", "restore", "plan", "1", "--if-version", "1", exit_code=Exit.CONFLICT)
     told = alice.here("versions", "rm", "plan", "2", "7", "1", exit_code=Exit.NOT_NOW)
     assert "2 of 3 could not be deleted." in told

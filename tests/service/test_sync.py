@@ -230,9 +230,12 @@ def test_a_file_in_the_place_of_a_folder_is_told_and_left_alone_unless_deleting(
     (photos / "a.jpg").unlink()
     (photos / "a.jpg").mkdir()
     (photos / "a.jpg" / "in.txt").write_bytes(b"in a folder now")
-    told = alice.here("sync", str(photos), f"drive:{top}")
-    assert "clash" in told
-    assert there(user, top) == PHOTOS
+    (photos / "b.jpg").write_bytes(b"changed")
+    told = alice.here("sync", str(photos), f"drive:{top}", exit_code=Exit.NOT_NOW)
+    assert f"clash     {top}/a.jpg is a file there, and something else at the source" in told
+    assert f"clash     {top}/inner/deep/ is a folder there, and something else at the source" in told
+    assert "1 file is the same, 2 left alone\n" in told
+    assert there(user, top) == {**PHOTOS, "b.jpg": b"changed"}
     alice.here("sync", "--delete", str(photos), f"drive:{top}")
     assert there(user, top) == here(photos)
 
@@ -251,7 +254,11 @@ def test_links_neither_travel_nor_are_replaced(
     told = alice.here("sync", "--delete", str(photos), f"drive:{top}")
     assert "b.jpg is a link; it was left out" in told
     assert there(user, top) == PHOTOS
-    alice.here("sync", "--delete", f"drive:{top}", str(photos))
+    told = alice.here("sync", "--delete", f"drive:{top}", str(photos), exit_code=Exit.NOT_NOW)
+    assert f"clash     {photos}/b.jpg is a link or a special file there, and something else at the source" in told
+    assert "2 files are the same, 2 left alone\n" in told
+    assert "2 left alone\n" in alice.here("sync", "--dry-run", f"drive:{top}", str(photos))
+    assert json.loads(alice.output("sync", "--dry-run", "--json", f"drive:{top}", str(photos)))["steps"]
     assert here(elsewhere) == {"precious": b"precious"}
     assert (photos / "b.jpg").is_symlink()
     assert (photos / "inner" / "deep").is_symlink()
