@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from cloudgrpc.core.paths import name_key
+from cloudgrpc.core.paths import free_name, name_key
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
@@ -35,19 +34,13 @@ def by_owner(entries: Iterable[pb.SharedFileEntry]) -> Shares:
     found: Shares = {}
     for entry in sorted(entries, key=lambda entry: (entry.shared_at, entry.share_token)):
         shares = found.setdefault(entry.shared_by_email, {})
-        name = _free_name(entry, shares)
+        name = _free_name(entry.filename, shares)
         shares[name_key(name)] = Share(name, entry)
     return found
 
 
-def _free_name(entry: pb.SharedFileEntry, taken: Container[str]) -> str:
-    path = PurePosixPath(entry.filename)
-    stem, suffix = (path.name, "") if entry.is_folder else (path.stem, path.suffix)
-    name, number = entry.filename, 1
-    while name_key(name) in taken:
-        number += 1
-        name = f"{stem} ({number}){suffix}"
-    return name
+def _free_name(name: str, taken: Container[str]) -> str:
+    return free_name(name, lambda told: name_key(told) in taken) if name_key(name) in taken else name
 
 
 def _entries(session: Session) -> Iterator[pb.SharedFileEntry]:

@@ -133,11 +133,6 @@ def find_with_trash(person: Person, file_id: str) -> File:
     return replace(_file(row, set(), is_top=False, chunk_count=_chunk_count(row["version_id"])), is_trashed=True)
 
 
-def stand(person: Person, entry_id: str, what: str = "File") -> Standing:
-    """What an id stands for; "" is the root folder. Raises: Missing."""
-    return _standing(tree.reach(person, entry_id, what))
-
-
 def resolve(person: Person, folder_id: str, names: Iterable[str]) -> Standing:
     """What stands at a path that starts in a folder (or is a file itself), given as the names along it.
 

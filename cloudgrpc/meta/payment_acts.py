@@ -62,7 +62,6 @@ def close(payment_id: str, reason: str, visitor: Visitor) -> Payment:
         is_unclear=False,
         reason=reason,
         attention="",
-        look_at=None,
     ):
         raise NotClosable(status=known(payment_id).state)
     return known(payment_id)

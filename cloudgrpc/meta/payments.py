@@ -138,9 +138,13 @@ def unclear(payment_id: str, reason: str) -> bool:
     """Nobody knows whether Campay was asked; upkeep finds it out, from now on."""
     is_unclear = Payment.reference.is_null() & Payment.is_unclear
     return change(
-        payment_id, is_unclear, "unclear", "{thing}: it is unclear whether money moves: {reason}", reason=reason,
+        payment_id,
+        is_unclear,
+        "unclear",
+        "{thing}: it is unclear whether money moves: {reason}",
+        reason=reason,
         look_at=now(),
-    )  # fmt: skip
+    )
 
 
 def unsent(payment_id: str) -> bool:
@@ -217,7 +221,7 @@ def flag(payment_id: str, attention: str, *, is_least: bool = False) -> bool:
 
 def waits(payment_id: str) -> None:
     """Campay's record fits, and says PENDING: what seemed wrong has mended itself, but for the time it takes."""
-    is_young = Payment.created_at > now() - states.GIVE_UP_US
+    is_young = (Payment.attention != "") & (Payment.created_at > now() - states.GIVE_UP_US)
     Payment.update(attention="").where((Payment.payment_id == payment_id) & is_young).execute()
 
 

@@ -137,8 +137,12 @@ class Changes:
         request = pb.CreateFolderRequest(
             session_token=self._session.token, folder_name=name, parent_folder_id=folder.entry_id
         )
-        made = self._session.call(self._files.CreateFolder, request)
-        print(f"Made {render.path_words(inside(folder, name), True)}, ID {made.folder_id}")
+        path = inside(folder, name)
+        try:
+            made = self._session.call(self._files.CreateFolder, request)
+        except NameTaken as error:
+            raise NameTaken(name=path) from error
+        print(f"Made {render.path_words(path, True)}, ID {made.folder_id}")
 
     def _make_all(self, word: str) -> None:
         """Raises: as `Places.new`, and UsageWrong where a file is in the way."""

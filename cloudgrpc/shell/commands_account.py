@@ -31,9 +31,7 @@ CLOSING = (
 
 
 def _whoami_parser() -> Parser:
-    parser = Parser(
-        "whoami", "Show whose drive this is, and until when you are signed in.", "whoami\nwhoami --json"
-    )
+    parser = Parser("whoami", "Show whose drive this is, and until when you are signed in.", "whoami\nwhoami --json")
     parser.add_argument("--json", action="store_true", help="as JSON")
     return parser
 

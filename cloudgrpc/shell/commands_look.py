@@ -65,7 +65,12 @@ def _list_parser(name: str) -> Parser:
     )
     paths = parser.add_argument("paths", metavar="PATH", nargs="*", help="folders and files (default: this folder)")
     REMOTE.on(paths)
-    parser.add_argument("-l", "--long", action="store_true", help="also tell versions, and what is itself shared; stat also tells of shared folders above")
+    parser.add_argument(
+        "-l",
+        "--long",
+        action="store_true",
+        help="also tell versions, and what is shared itself; what is shared through a folder above it, stat tells",
+    )
     parser.add_argument("-R", "--recursive", action="store_true", help="also list all folders below")
     parser.add_argument("--deleted", action="store_true", help="show what lies in the trash, too")
     parser.add_argument("--json", action="store_true", help=AS_JSON)

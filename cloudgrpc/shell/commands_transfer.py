@@ -96,7 +96,9 @@ def _sync_parser() -> Parser:
         is on this computer. Only what differs travels: files of another size, or of
         other content. What only TARGET has stays, unless --delete. Links are left out.
         Over a file of the drive goes a new version, and what is deleted there goes to
-        the trash; on this computer there are neither.
+        the trash; on this computer there are neither. What stands in the way, such as a
+        file where a folder is to come, is left alone, and sync then fails; --delete
+        replaces it, unless it is a link.
         """,
         """
         sync ~/photos drive:/photos

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.clients.places import Place, Places
     from cloudgrpc.clients.session import Session
+    from cloudgrpc.errors import CloudError
 
 PERMISSIONS = {"read": "to read", "write": "to read and write"}
 
@@ -40,7 +41,10 @@ class Sharing:
             permission=permission,
             until=until,
         )
-        reply = self._session.call(self._session.gateway.files.ShareFile, request)
+        try:
+            reply = self._session.call(self._session.gateway.files.ShareFile, request)
+        except InvalidField as error:
+            raise _in_words(error, who) from error
         print(f"Shared {words_of(place)} with {render.shown(who)} {PERMISSIONS[permission]}{_ending(until)}")
         print(f"Token {render.shown(reply.share_token)}")
         at_terminal.hint(
@@ -139,6 +143,12 @@ def _check_email(who: str) -> None:
     """The gateway does it well; this tells of words in the wrong order. Raises: InvalidField."""
     if "@" not in who or who.startswith((SHARED, "/")) or not who.isprintable():
         raise InvalidField(field="WHO", reason=f"{who} is no e-mail address; that comes first, then the path")
+
+
+def _in_words(error: InvalidField, who: str) -> CloudError:
+    """The gateway names a field of its contract, a person typed an address."""
+    field, _, reason = str(error).partition(": ")
+    return InvalidField.told(f"{who} {reason}") if field == "share_with_email" else error
 
 
 def _token(word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 
 from cloudgrpc.actions.admins import Admins
 from cloudgrpc.actions.payment_desk import filter_of
+from cloudgrpc.actions.settling import FRESH_S
 from cloudgrpc.core.payment_states import GIVE_UP_US, UNKNOWN_AFTER_US, State
 from cloudgrpc.core.peers import Visitor
 from cloudgrpc.errors import (
@@ -479,7 +481,7 @@ def test_what_an_operator_ended_frees_the_tier_and_still_counts_when_its_money_c
     with pytest.raises(NotRefundable):
         buying.shop.act(buying.shop.desk.refund(payment.payment_id, "nothing came"))
     ended = buying.shop.act(buying.shop.desk.close(payment.payment_id, "Campay knows nothing of it"))
-    assert (ended.state, ended.reason, ended.look_at) == ("failed", "Campay knows nothing of it", None)
+    assert (ended.state, ended.reason) == ("failed", "Campay knows nothing of it")
     with pytest.raises(NotClosable):
         buying.shop.act(buying.shop.desk.close(payment.payment_id, "again"))
     assert buying.buy(WAITING).payment_id != payment.payment_id
@@ -513,10 +515,11 @@ def test_a_payment_of_another_account_at_campay_waits_for_an_operator_in_the_end
 
 def test_a_buyer_who_looks_all_the_time_asks_campay_now_and_then(buying: Buying) -> None:
     payment = buying.buy(WAITING)
-    asked = buying.campay.sandbox.requests["/transaction/"]
-    for _ in range(20):
+    asked, started = buying.campay.sandbox.requests["/transaction/"], time.monotonic()
+    for _ in range(50):
         buying.look(payment)
-    assert buying.campay.sandbox.requests["/transaction/"] - asked <= 2
+    often = (time.monotonic() - started) / FRESH_S + 1
+    assert buying.campay.sandbox.requests["/transaction/"] - asked <= min(often, 49)
 
 
 def test_where_an_operator_sits_is_not_in_the_buyers_history(buying: Buying) -> None:

@@ -172,7 +172,7 @@ def test_a_guest_leaves_only_the_whole_of_what_was_shared(alice: Person, hers: U
         (["bob@example.org", "shared:"], Exit.USAGE, "share what is in it"),
         (["bob@example.org", "missing"], Exit.NOT_FOUND, "does not exist"),
         (["plan", "bob@example.org"], Exit.BAD_INPUT, "WHO"),
-        (["bob@", "plan"], Exit.BAD_INPUT, "email"),
+        (["bob@", "plan"], Exit.BAD_INPUT, "bob@ is not an e-mail address."),
         (["bob\udcff@example.org", "plan"], Exit.BAD_INPUT, "WHO"),
         (["bob@example.org", "plan", "--until", "2020-01-01"], Exit.USAGE, "in the past"),
         (["bob@example.org", "plan", "--until", "soon"], Exit.USAGE, "write it as 2026-12-31"),
@@ -185,6 +185,14 @@ def test_what_cannot_be_shared_is_told_and_nothing_is(
     said = alice.here("share", *words, exit_code=exit_code)
     assert told in said
     assert alice.here("shares", "--json") == "[]\n"
+
+
+def test_who_shares_with_themselves_is_told_in_words(alice: Person, hers: User) -> None:
+    hers.upload("plan", b"x")
+    assert alice.here("share", hers.email.upper(), "plan", exit_code=Exit.BAD_INPUT).startswith(
+        f"{hers.email.upper()} is your own address.\n"
+    )
+    assert "share_with_email" not in alice.here("share", "bob@", "plan", exit_code=Exit.BAD_INPUT)
 
 
 def test_somebody_without_an_account_sees_it_once_they_have_one(

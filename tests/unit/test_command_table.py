@@ -65,7 +65,7 @@ def test_every_action_is_called_by_the_words_that_are_typed(shell: Shell) -> Non
         command_parser, *actions = parsers(command)
         assert command_parser.prog == name
         assert all(re.fullmatch(rf"{name} [a-z]+", parser.prog) for parser in actions)
-    with pytest.raises(UsageWrong, match="^versions list: the following arguments are required: PATH.$"):
+    with pytest.raises(UsageWrong, match=r"^versions list: the following arguments are required: PATH\.$"):
         shell.commands["versions"].parser.parse_args([])
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cloudgrpc.clients.places import Place
 from cloudgrpc.clients.search import path_from
 from cloudgrpc.clients.shared_with_me import by_owner
+from cloudgrpc.core.paths import NAME_BYTES, check_name
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import UsageWrong
 from cloudgrpc.pb import cloud_storage_pb2 as pb
@@ -81,9 +82,17 @@ def test_shares_of_one_name_are_told_apart_in_the_order_they_were_made() -> None
         ("a.jpg", "1"),
         ("a (2).jpg", "2"),
         ("a.b", "3"),
-        ("a.b (2)", "4"),
+        ("a (2).b", "4"),
     ]
     assert [share.name for share in found["bob@example.org"].values()] == ["a.jpg"]
+
+
+def test_a_long_name_that_is_shared_twice_stays_a_name() -> None:
+    long = f"{'x' * (NAME_BYTES - 4)}.jpg"
+    found = by_owner([pb.SharedFileEntry(filename=long, shared_at=at) for at in "12"])
+    first, second = (share.name for share in found[""].values())
+    assert (first, second) == (long, check_name(second, "name"))
+    assert second.endswith("xxx (2).jpg")
 
 
 @given(st.lists(st.integers()))
