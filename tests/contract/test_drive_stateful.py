@@ -77,7 +77,9 @@ class Drives(RuleBasedStateMachine):
 
     @rule(person=PERSON, parent=ANY, name=NAME, size=st.integers(0, 40), expected=EXPECTED)
     def upload(self, person: str, parent: int, name: str, size: int, expected: int | None) -> None:
-        parent_id = self.pick(parent)
+        self.write(person, self.pick(parent), name, size, expected)
+
+    def write(self, person: str, parent_id: str, name: str, size: int, expected: int | None) -> None:
         self.contents += 1
         content = (f"blake3:{self.contents}", size)
         wish = Wish(self.people[person], parent_id, name, size, MIME, "", expected)
@@ -88,6 +90,24 @@ class Drives(RuleBasedStateMachine):
         if made:
             made(answer.file_id)
             self.known.append(answer.file_id)
+
+    @rule(file=ANY, grantee=PERSON, times=st.integers(1, KEEP + 1))
+    def let_write_over(self, file: int, grantee: str, times: int) -> None:
+        """Up to so often that nothing else would be left of it, if only the number of its versions counted."""
+        ids = [one.entry_id for one in self.model.things.values() if not one.is_folder]
+        if not ids:
+            return
+        file_id = ids[file % len(ids)]
+        owner = self.model.things[file_id].owner
+        if grantee != owner:
+            self.both(
+                lambda: self.model.share(owner, file_id, grantee, "write"),
+                lambda: sharing.share(
+                    self.people[owner], file_id, self.people[grantee].email, Terms("write", now() + HOUR)
+                ),
+            )
+        for _ in range(times):
+            self.write(grantee, file_id, "any", 1, None)
 
     @rule(person=PERSON, entry=ANY, folder=ANY, name=NEW_NAME, expected=EXPECTED)
     def move(self, person: str, entry: int, folder: int, name: str, expected: int | None) -> None:

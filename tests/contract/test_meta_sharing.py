@@ -210,7 +210,7 @@ def test_a_share_whose_time_is_over_is_none(database: Meta, alice: Caller, bob: 
     for work in works:
         with pytest.raises(Missing):
             database.run(work)
-    assert not database.read(files.stand, alice, file_id).entry.is_shared
+    assert not database.read(files.resolve, alice, file_id, ()).entry.is_shared
     again = share(database, alice, file_id, bob)
     assert again != over
     assert (database.events("share.made"), database.events("share.ended")) == (2, 1)
@@ -251,7 +251,7 @@ def test_only_the_owner_is_told_that_something_is_shared(database: Meta, alice: 
         page = database.read(files.page, person, outer, with_trash=True, after=None, limit=10)
         assert [one.is_shared for one in page.folders] == [one.is_shared for one in page.files] == [told]
         for entry_id in (outer, file_id):
-            assert database.read(files.stand, person, entry_id).entry.is_shared is told
+            assert database.read(files.resolve, person, entry_id, ()).entry.is_shared is told
 
 
 def test_an_upload_under_way_does_not_outlive_its_share(database: Meta, alice: Caller, bob: Caller) -> None:
