@@ -22,9 +22,11 @@ from cloudgrpc.errors import (
     PlaceGone,
     QuotaExceeded,
     ReadOnlyShare,
+    ShareUnknown,
     TooDeep,
     VersionMoved,
     VersionNewest,
+    VersionUnknown,
 )
 
 if TYPE_CHECKING:
@@ -258,7 +260,7 @@ class Model:
         file = self._writable(self._reach_file(person, file_id))
         assert file.versions is not None
         self._check_version(file, expected)
-        _refuse(number not in file.versions, Missing)
+        _refuse(number not in file.versions, VersionUnknown)
         content = file.versions[number]
         if content[0] != file.versions[file.newest][0]:
             self._check_room(file.owner, content[1])
@@ -269,7 +271,7 @@ class Model:
         view = self._reach_file(person, file_id)
         _refuse(view.permission != "own", OwnerOnly)
         assert view.thing.versions is not None
-        _refuse(number not in view.thing.versions, Missing)
+        _refuse(number not in view.thing.versions, VersionUnknown)
         _refuse(number == view.thing.newest, VersionNewest)
         del view.thing.versions[number], view.thing.made_by[number]
 
@@ -281,7 +283,7 @@ class Model:
 
     def unshare(self, person: str, entry_id: str, grantee: str) -> None:
         is_mine = entry_id in self.things and self.things[entry_id].owner == person
-        _refuse(not is_mine or (entry_id, grantee) not in self.shares, Missing)
+        _refuse(not is_mine or (entry_id, grantee) not in self.shares, ShareUnknown)
         del self.shares[entry_id, grantee]
 
     # Judging
