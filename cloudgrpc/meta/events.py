@@ -12,6 +12,8 @@ from cloudgrpc.meta.prepared import Prepared, blank
 if TYPE_CHECKING:
     from cloudgrpc.core.peers import Visitor
 
+OPERATOR = "operator"  # as `by`: somebody with the admin key, whose address is not their business whom it is about
+
 _RECORD = Prepared(
     lambda: Event.insert(
         at=blank("at"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from peewee import SQL
 
 from cloudgrpc.core.paging import how_many_fit
+from cloudgrpc.meta.events import OPERATOR
 from cloudgrpc.meta.models import Event
 from cloudgrpc.meta.prepared import Prepared, blank
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.tree import Person
 
 NEWEST = (1 << 63) - 1  # above any event's id
-OPERATOR = "operator"  # as payment_changes names one
 OF_THE_CALLER = ("from", "client")  # whoever made the call that did it
 
 

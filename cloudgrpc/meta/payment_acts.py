@@ -10,8 +10,9 @@ from cloudgrpc.core import payment_states as states
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.errors import NotClosable, NotRefundable
 from cloudgrpc.meta.db import locked, now
+from cloudgrpc.meta.events import OPERATOR
 from cloudgrpc.meta.models import Account, Payment, StorageGrant
-from cloudgrpc.meta.payment_changes import OPERATOR, change, record, thing
+from cloudgrpc.meta.payment_changes import change, record, thing
 from cloudgrpc.meta.payments import known, unless_cancelled
 
 if TYPE_CHECKING:

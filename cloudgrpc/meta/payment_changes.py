@@ -11,8 +11,6 @@ from cloudgrpc.meta.models import Payment
 if TYPE_CHECKING:
     from cloudgrpc.core.peers import Visitor
 
-OPERATOR = "operator"  # who did it, in events
-
 
 def change(
     payment_id: str,

@@ -14,8 +14,9 @@ from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import PaymentEnded, PaymentUnknown, RequestIdReused, SoldOut, TooManyPayments
 from cloudgrpc.meta import paces, promises
 from cloudgrpc.meta.db import locked, now, rows
+from cloudgrpc.meta.events import OPERATOR
 from cloudgrpc.meta.models import Account, Payment, StorageGrant, new_id
-from cloudgrpc.meta.payment_changes import OPERATOR, change, record, thing
+from cloudgrpc.meta.payment_changes import change, record, thing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
