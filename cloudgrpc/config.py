@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Seconds = Annotated[float, Meta(gt=0, le=100 * 365 * 86400)]
 Rate = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+MibPerSecond = Annotated[float, Meta(gt=0, le=100_000)]
 Days = Annotated[float, Meta(gt=0, le=100 * 365)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 
@@ -66,12 +67,15 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_s: Seconds = 5
     offline_after_s: Seconds = 15
     node_timeout_s: Seconds = 10
+    least_health: Annotated[float, Meta(ge=0, le=1)] = 0.3
 
 
 class Node(Struct, frozen=True, forbid_unknown_fields=True):
     """A storage node's disk."""
 
     disk_reserve_mb: Annotated[int, Meta(ge=0, le=1_000_000_000)] = 256
+    zone: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,62})?$")] = ""
+    http_port: Annotated[int, Meta(ge=0, le=65535)] = 0
 
 
 class Drive(Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,11 +139,16 @@ class Upkeep(Struct, frozen=True, forbid_unknown_fields=True):
 
     round_s: Seconds = 5
     repair_delay_s: Seconds = 300
-    repair_mib_s: Annotated[float, Meta(gt=0, le=100_000)] = 64
+    repair_mib_s: MibPerSecond = 64
     inventory_s: Seconds = 3600
     grace_s: Seconds = 3 * 86400
     closed_account_s: Seconds = 30 * 86400
     upload_record_s: Seconds = 2 * 86400
+    event_days: Days = 365
+    scrub_days: Days = 30
+    scrub_mib_s: MibPerSecond = 32
+    rebalance_mib_s: MibPerSecond = 32
+    rebalance_percent: Annotated[float, Meta(gt=0, le=100)] = 10
 
 
 class Logging(Struct, frozen=True, forbid_unknown_fields=True):

@@ -222,6 +222,12 @@ class NodeUnknown(Missing):
     hint = "The node registers again by itself."
 
 
+class AdminKeyUnknown(Missing):
+    code = "admin_key_unknown"
+    words = "There is no admin key named {name}."
+    hint = "See them with: cloudgrpc admin key list"
+
+
 class Exists(CloudError):
     status = Status.ALREADY_EXISTS
     exit_code = Exit.EXISTS
@@ -243,6 +249,12 @@ class ReferenceTaken(Exists):
     code = "reference_taken"
     words = "Campay's reference {reference} belongs to another payment."
     hint = "Look the right reference up in Campay's own list of transactions."
+
+
+class AdminKeyTaken(Exists):
+    code = "admin_key_taken"
+    words = "There is, or was, an admin key named {name}; events name it."
+    hint = "Choose another name."
 
 
 class NodeIdTaken(Exists):
@@ -396,6 +408,48 @@ class NodeForeign(NotNow):
     hint = "Point the node at its own gateway, or give it an empty folder."
 
 
+class NodeRemoved(NotNow):
+    code = "node_removed"
+    words = "Node {node_id} was removed from the cluster by an operator, with this folder."
+    hint = "Give it a new folder: move this one away, then start the node again."
+
+
+class NodeNotEmpty(NotNow):
+    code = "node_not_empty"
+    words = "Node {node_id} still holds {copies} copies of chunks."
+    hint = "Empty it first with: cloudgrpc admin node drain {node_id}   or, if it is lost: admin node remove --lost"
+
+
+class NodeNotOffline(NotNow):
+    code = "node_not_offline"
+    words = "Node {node_id} is online, so it is not lost."
+    hint = "Empty it with: cloudgrpc admin node drain {node_id}   or stop it first"
+
+
+class GatewayNotEmpty(NotNow):
+    code = "gateway_not_empty"
+    words = "This gateway has {what}; a backup is restored only on an empty one, and nothing was changed."
+    hint = "Start a gateway with an empty data folder or database, and restore there."
+
+
+class BackupUnreadable(NotNow):
+    code = "backup_unreadable"
+    words = "The backup cannot be used: {reason}; nothing was changed."
+    hint = "Take another file; a whole one ends with its own checksum."
+
+
+class NotRestored(NotNow):
+    code = "not_restored"
+    words = "This gateway was not restored from a backup, so there is nothing to reconcile."
+    hint = "To compare metadata and nodes, use: cloudgrpc admin check"
+
+
+class NotReconciled(NotNow):
+    code = "not_reconciled"
+    words = "The gateway stays read-only: {waiting}."
+    hint = "Wait for it, or start what is missing; --force opens all the same."
+
+
 class FolderForeign(NotNow):
     code = "folder_foreign"
     words = "{folder} belongs to {owner}; nothing was touched."
@@ -471,6 +525,18 @@ class UploadUnfinished(NotNow):
 class NotAllowed(CloudError):
     status = Status.PERMISSION_DENIED
     exit_code = Exit.NOT_ALLOWED
+
+
+class AccountDisabled(NotAllowed):
+    code = "account_disabled"
+    words = "This account was disabled by an operator{why}."
+    hint = "Ask whoever runs this drive."
+
+
+class AdminRoleTooLow(NotAllowed):
+    code = "admin_role_too_low"
+    words = "The admin key {name} may only look; this needs {needs}."
+    hint = "Use a key that may, or ask whoever has the gateway's own."
 
 
 class ReadOnlyShare(NotAllowed):
@@ -593,6 +659,12 @@ class SignInLeft(NotSignedIn):
 class Unavailable(CloudError):
     status = Status.UNAVAILABLE
     exit_code = Exit.UNAVAILABLE
+
+
+class DriveRestored(Unavailable):
+    code = "drive_restored"
+    words = "The drive was restored from a backup and is read-only until an operator has checked it."
+    hint = "Reading works; try again later. Operators: cloudgrpc admin reconcile"
 
 
 class NodesTooFew(Unavailable):

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
+from cloudgrpc.core.operators import OWN_KEY, Operator, Role
 from cloudgrpc.core.pace import in_seconds, per_hour
 from cloudgrpc.core.peers import VISITOR
 from cloudgrpc.errors import AdminKeyWrong, TooManyTries
@@ -23,14 +24,17 @@ class Admins:
         self._tries_per_hour = tries_per_hour
         self._turn = asyncio.Lock()  # one after another, so that many guesses at once are not judged all
 
-    async def check(self, key: str) -> None:
-        """Whoever tried too often is not told whether the key is right. Raises: AdminKeyWrong, TooManyTries."""
+    async def check(self, key: str, needs: Role = Role.OPERATE) -> Operator:
+        """Who acts. Whoever tried too often is not told whether the key is right.
+
+        Raises: AdminKeyWrong, TooManyTries, AdminRoleTooLow.
+        """
         rules = [per_hour(f"admin tries by {VISITOR.get().host}", self._tries_per_hour)]
         async with self._turn:
             wait = await self._db.read(paces.wait, rules)
             if not wait:
                 if hmac.compare_digest(_digest(key), self._digest):
-                    return
+                    return Operator(OWN_KEY, Role.OWN)
                 wait = await self._db.run(paces.take, rules)
         if wait:
             raise TooManyTries(seconds=in_seconds(wait))

@@ -9,7 +9,6 @@ import logging
 from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.expecting import ExpectingStore
-from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, CloudError
 from cloudgrpc.meta import nodes, orphans
 from cloudgrpc.meta.db import now
@@ -61,7 +60,7 @@ class Collecting:
 
     async def _take_inventory(self, node: NodeState) -> None:
         store = self._nodes.store(node)
-        wanted = wanted_copies(self._nodes.settings.replication_factor, len(await self._nodes.view()))
+        wanted, _ = await self._nodes.copies()
         after, files, unknown, missing = "", 0, 0, 0
         while True:
             listed_at = await self._db.read(now)

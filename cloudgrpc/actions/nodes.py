@@ -144,7 +144,8 @@ class Nodes:
 
     async def copies(self) -> tuple[int, int]:
         """How many copies of a new chunk are wanted, and how many it must have."""
-        wanted = placement.wanted_copies(self.settings.replication_factor, len(await self.view()))
+        staying = sum(node.draining_at is None for node in (await self.view()).values())
+        wanted = placement.wanted_copies(self.settings.replication_factor, staying)
         return wanted, placement.write_quorum(self.settings.write_quorum, wanted)
 
     def note_placed(self, node_id: str, length: int) -> None:

@@ -19,9 +19,9 @@ class Candidate:
     is_suspect: bool = False  # failed a moment ago: used only when the others do not suffice
 
 
-def wanted_copies(factor: int, registered: int) -> int:
-    """Copies a chunk is to have. Nodes that are merely offline are registered, so they lower nothing."""
-    return min(factor, registered)
+def wanted_copies(factor: int, staying: int) -> int:
+    """Copies a chunk is to have. `staying`: nodes that are not on their way out; merely being offline lowers nothing."""
+    return min(factor, staying)
 
 
 def write_quorum(setting: int, wanted: int) -> int:

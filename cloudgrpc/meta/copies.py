@@ -84,8 +84,9 @@ def add_good(chunk_id: str, node_id: str) -> bool:
     return True
 
 
-def registered_nodes() -> int:
-    return Node.select().count()
+def staying_nodes() -> int:
+    """How many nodes there are, online or not, that are not on their way out."""
+    return Node.select().where(Node.draining_at.is_null()).count()
 
 
 def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
@@ -95,7 +96,7 @@ def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
     A copy counts while its node is online, and for `delay_us` after it went.
     """
     everyone = list(Node.select())
-    wanted = wanted_copies(factor, len(everyone))
+    wanted = wanted_copies(factor, staying_nodes())
     went = now() - delay_us
     counts = [node.node_id for node in everyone if node.is_online or (node.offline_since_at or 0) > went]
     online = [node.node_id for node in everyone if node.is_online]
@@ -165,7 +166,7 @@ def doubts(limit: int) -> list[Doubt]:
 
 def drop_needless_bad(factor: int, limit: int) -> int:
     """Forget bad copies of chunks that have all their good ones again; a file that is left there ages as a stray."""
-    wanted = wanted_copies(factor, registered_nodes())
+    wanted = wanted_copies(factor, staying_nodes())
     good = Copy.alias()
     count = good.select(fn.COUNT(good.node)).where((good.chunk == Copy.chunk) & (good.state == "good"))
     needless = rows(

@@ -48,6 +48,10 @@ class Cluster(Table):
 
     cluster_id = TextField(primary_key=True)
     created_at = BigIntegerField()
+    last_event_number = BigIntegerField(default=0)  # given to an event
+    repair_asked_at = BigIntegerField(default=0)  # nodes that went offline before are not waited for
+    restored_at = BigIntegerField(null=True)  # from a backup, and not reconciled yet: read-only
+    backup_made_at = BigIntegerField(null=True)  # of the backup that this database was restored from
 
 
 class Lease(Table):
@@ -71,6 +75,8 @@ class Account(Table):
     created_at = BigIntegerField()
     last_login_at = BigIntegerField(null=True)
     closes_at = BigIntegerField(null=True)  # when the files of a closed account go; null: it is open
+    disabled_at = BigIntegerField(null=True)  # by an operator: nobody signs in to it
+    disabled_reason = TextField(default="")  # for the person
 
 
 class OtpChallenge(Table):
@@ -200,6 +206,26 @@ class Extent(Table):
         primary_key = CompositeKey("version", "position")
 
 
+class AdminKey(Table):
+    """A key of one operator, beside the gateway's own."""
+
+    name = TextField(primary_key=True)  # stays taken when it is revoked, for the events name it
+    role = TextField(constraints=[Check("role IN ('view', 'operate')")])
+    digest = TextField(unique=True)  # of the key, which is random enough to need no salt
+    created_at = BigIntegerField()
+    created_by = TextField()
+    last_used_at = BigIntegerField(null=True)  # to the minute
+    revoked_at = BigIntegerField(null=True)
+
+
+class RemovedNode(Table):
+    """A node's folder that an operator removed: it must not join again with what it holds."""
+
+    instance_id = TextField(primary_key=True)
+    node_id = TextField()
+    removed_at = BigIntegerField()
+
+
 class Node(Table):
     node_id = TextField(primary_key=True)
     instance_id = TextField()  # of its folder; another folder may take the id only while the node is offline
@@ -216,6 +242,15 @@ class Node(Table):
     offline_since_at = BigIntegerField(null=True)  # null: online
     inventory_at = BigIntegerField(null=True)  # when its files were last compared with copy rows
     is_collecting = BooleanField(default=True)  # false: too many of its files are unknown, nothing is deleted there
+    zone = TextField(default="")  # "": a zone of its own
+    read_only_reason = TextField(default="")  # for operators
+    metrics_address = TextField(default="")
+    draining_at = BigIntegerField(null=True)  # since when it is on its way out; null: it is not
+    scrub_after = TextField(default="")  # the last chunk id that the pass under way has read
+    scrub_began_at = BigIntegerField(null=True)  # null: no pass is under way
+    scrubbed_at = BigIntegerField(null=True)  # when the last pass came to its end
+    scrub_asked_at = BigIntegerField(null=True)  # by an operator: the pass is made as fast as the settings allow
+    scrub_bad = BigIntegerField(default=0)  # found by the pass under way, or by the last one
 
 
 class Copy(Table):
@@ -347,6 +382,9 @@ class Event(Table):
     """What changed state, written in the same transaction. Holds no secret."""
 
     event_id = AutoField()
+    # Its place in the order that is told to others, given after its commit: of two transactions the one with the
+    # smaller event_id may commit later, and whoever follows by it would miss that. null: not given yet.
+    number = BigIntegerField(null=True, unique=True)
     at = BigIntegerField(index=True)
     kind = TextField()
     account_id = TextField(default="")  # whose account or drive changed
@@ -369,6 +407,8 @@ TABLES: list[type[Table]] = [
     Chunk,
     Extent,
     Share,
+    AdminKey,
+    RemovedNode,
     Node,
     Copy,
     Stray,

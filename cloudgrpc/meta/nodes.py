@@ -32,6 +32,9 @@ class NodeState:
     is_read_only: bool
     is_collecting: bool
     offline_since_at: int | None
+    zone: str = ""
+    draining_at: int | None = None
+    read_only_reason: str = ""
 
     @property
     def free_bytes(self) -> int:
@@ -39,7 +42,7 @@ class NodeState:
 
     @property
     def takes_chunks(self) -> bool:
-        return self.is_online and not self.is_read_only
+        return self.is_online and not self.is_read_only and self.draining_at is None
 
 
 def register(intro: Introduction) -> int:
@@ -130,6 +133,9 @@ def all_nodes() -> list[NodeState]:
             is_read_only=node.is_read_only,
             is_collecting=node.is_collecting,
             offline_since_at=node.offline_since_at,
+            zone=node.zone,
+            draining_at=node.draining_at,
+            read_only_reason=node.read_only_reason,
         )
         for node in Node.select().order_by(Node.node_id)
     ]

@@ -15,7 +15,7 @@ from peewee import fn
 
 from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.meta import events
-from cloudgrpc.meta.copies import NOT_GOOD, registered_nodes
+from cloudgrpc.meta.copies import NOT_GOOD, staying_nodes
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Chunk, Copy, Extent, Node, Stray, UploadChunk
 
@@ -126,7 +126,7 @@ def due_strays(node_id: str, grace_us: int, factor: int, limit: int) -> list[Due
     node = Node.get_or_none(Node.node_id == node_id)
     if node is None or not node.is_collecting:
         return []
-    wanted = wanted_copies(factor, registered_nodes())
+    wanted = wanted_copies(factor, staying_nodes())
     is_needed = fn.EXISTS(Extent.select().where(Extent.chunk == Stray.chunk_id))
     keepers_count = Copy.select(fn.COUNT(Copy.node)).where((Copy.chunk == Stray.chunk_id) & (Copy.state == "good"))
     query = (
@@ -165,7 +165,7 @@ def doom_stray(node_id: str, chunk_id: str, grace_us: int, verified: Iterable[st
             keeper
             for (keeper,) in rows(Copy.select(Copy.node).where((Copy.chunk == chunk_id) & (Copy.state == "good")))
         }
-        if len(keepers & set(verified)) < wanted_copies(factor, registered_nodes()):
+        if len(keepers & set(verified)) < wanted_copies(factor, staying_nodes()):
             return False
     Stray.update(doomed_at=now()).where((Stray.node == node_id) & (Stray.chunk_id == chunk_id)).execute()
     return True

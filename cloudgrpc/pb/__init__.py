@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: 65513f5db9fe708d3638da6bfa1f8747d78e065b92cac317a915359bc3d84076
+# sha256 of the proto: a65a3f0f2dc31159c26a6aa7ca2292690b9a82ad0e386e290a5d8b4c34aa444c

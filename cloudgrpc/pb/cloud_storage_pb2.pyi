@@ -3401,6 +3401,9 @@ class RegisterNodeRequest(_message.Message):
     STORAGE_USED_FIELD_NUMBER: _builtins.int
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    READ_ONLY_REASON_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     host: _builtins.str
     port: _builtins.int
@@ -3414,6 +3417,11 @@ class RegisterNodeRequest(_message.Message):
     chunk_count: _builtins.int
     read_only: _builtins.bool
     """as in a heartbeat"""
+    read_only_reason: _builtins.str
+    zone: _builtins.str
+    """machines that may fail together: a room, a power line; empty: the node is a zone of its own"""
+    metrics_address: _builtins.str
+    """where the node answers HTTP, for people; empty: it does not"""
     def __init__(
         self,
         *,
@@ -3427,10 +3435,13 @@ class RegisterNodeRequest(_message.Message):
         storage_used: _builtins.int = ...,
         chunk_count: _builtins.int = ...,
         read_only: _builtins.bool = ...,
+        read_only_reason: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        metrics_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "cluster_id", b"cluster_id", "cpu_cores", b"cpu_cores", "host", b"host", "instance_id", b"instance_id", "node_id", b"node_id", "port", b"port", "read_only", b"read_only", "storage_capacity", b"storage_capacity", "storage_used", b"storage_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "cluster_id", b"cluster_id", "cpu_cores", b"cpu_cores", "host", b"host", "instance_id", b"instance_id", "metrics_address", b"metrics_address", "node_id", b"node_id", "port", b"port", "read_only", b"read_only", "read_only_reason", b"read_only_reason", "storage_capacity", b"storage_capacity", "storage_used", b"storage_used", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3479,12 +3490,15 @@ class HeartbeatRequest(_message.Message):
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
+    READ_ONLY_REASON_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     storage_used: _builtins.int
     chunk_count: _builtins.int
     instance_id: _builtins.str
     read_only: _builtins.bool
     """the disk is full or failing: no new chunks, reading and deleting work"""
+    read_only_reason: _builtins.str
+    """for operators"""
     def __init__(
         self,
         *,
@@ -3493,10 +3507,11 @@ class HeartbeatRequest(_message.Message):
         chunk_count: _builtins.int = ...,
         instance_id: _builtins.str = ...,
         read_only: _builtins.bool = ...,
+        read_only_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "instance_id", b"instance_id", "node_id", b"node_id", "read_only", b"read_only", "storage_used", b"storage_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "instance_id", b"instance_id", "node_id", b"node_id", "read_only", b"read_only", "read_only_reason", b"read_only_reason", "storage_used", b"storage_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3879,6 +3894,891 @@ class CopyChunkResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CopyChunkResponse: _TypeAlias = CopyChunkResponse  # noqa: Y015
+
+@_typing.final
+class VerifyChunksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkClaim]: ...
+    def __init__(
+        self,
+        *,
+        chunks: _abc.Iterable[Global___ChunkClaim] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChunksRequest: _TypeAlias = VerifyChunksRequest  # noqa: Y015
+
+@_typing.final
+class ChunkClaim(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHUNK_ID_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    chunk_id: _builtins.str
+    checksum: _builtins.str
+    """that the chunk is to have; empty: the one that its own file names"""
+    def __init__(
+        self,
+        *,
+        chunk_id: _builtins.str = ...,
+        checksum: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "chunk_id", b"chunk_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkClaim: _TypeAlias = ChunkClaim  # noqa: Y015
+
+@_typing.final
+class VerifyChunksResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    BYTES_READ_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    bytes_read: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoreOutcome]:
+        """one for each, in their order; an empty error_code: it is here and whole"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        outcomes: _abc.Iterable[Global___StoreOutcome] | None = ...,
+        bytes_read: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_read", b"bytes_read", "outcomes", b"outcomes", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChunksResponse: _TypeAlias = VerifyChunksResponse  # noqa: Y015
+
+@_typing.final
+class SetQuotaRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    user: _builtins.str
+    """an id or an e-mail address"""
+    quota_bytes: _builtins.int
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        user: _builtins.str = ...,
+        quota_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "quota_bytes", b"quota_bytes", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuotaRequest: _TypeAlias = SetQuotaRequest  # noqa: Y015
+
+@_typing.final
+class SetQuotaResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    PROMISED_BYTES_FIELD_NUMBER: _builtins.int
+    PROMISABLE_BYTES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    promised_bytes: _builtins.int
+    """to all accounts now"""
+    promisable_bytes: _builtins.int
+    """what may be promised to all"""
+    @_builtins.property
+    def user(self) -> Global___UserInfo: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        user: Global___UserInfo | None = ...,
+        promised_bytes: _builtins.int = ...,
+        promisable_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "promisable_bytes", b"promisable_bytes", "promised_bytes", b"promised_bytes", "success", b"success", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetQuotaResponse: _TypeAlias = SetQuotaResponse  # noqa: Y015
+
+@_typing.final
+class SetUserDisabledRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    DISABLED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    user: _builtins.str
+    disabled: _builtins.bool
+    reason: _builtins.str
+    """the person is told"""
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        user: _builtins.str = ...,
+        disabled: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "disabled", b"disabled", "reason", b"reason", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetUserDisabledRequest: _TypeAlias = SetUserDisabledRequest  # noqa: Y015
+
+@_typing.final
+class SetUserDisabledResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    @_builtins.property
+    def user(self) -> Global___UserInfo: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        user: Global___UserInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetUserDisabledResponse: _TypeAlias = SetUserDisabledResponse  # noqa: Y015
+
+@_typing.final
+class DrainNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    UNDRAIN_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    node_id: _builtins.str
+    undrain: _builtins.bool
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        undrain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "node_id", b"node_id", "undrain", b"undrain"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNodeRequest: _TypeAlias = DrainNodeRequest  # noqa: Y015
+
+@_typing.final
+class DrainNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    COPIES_WANTED_FIELD_NUMBER: _builtins.int
+    COPIES_BEFORE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    copies_wanted: _builtins.int
+    """of each chunk, with this node on its way out"""
+    copies_before: _builtins.int
+    @_builtins.property
+    def node(self) -> Global___NodeInfo: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        node: Global___NodeInfo | None = ...,
+        copies_wanted: _builtins.int = ...,
+        copies_before: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["copies_before", b"copies_before", "copies_wanted", b"copies_wanted", "message", b"message", "node", b"node", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNodeResponse: _TypeAlias = DrainNodeResponse  # noqa: Y015
+
+@_typing.final
+class RemoveNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    node_id: _builtins.str
+    lost: _builtins.bool
+    """also with what it holds"""
+    dry_run: _builtins.bool
+    """only tell what would be lost"""
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        lost: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "dry_run", b"dry_run", "lost", b"lost", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveNodeRequest: _TypeAlias = RemoveNodeRequest  # noqa: Y015
+
+@_typing.final
+class RemoveNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    CHUNKS_LOST_FIELD_NUMBER: _builtins.int
+    FILES_LOST_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    copies: _builtins.int
+    """it held"""
+    chunks_lost: _builtins.int
+    """of which there is no other good copy"""
+    files_lost: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """some of them: whose, and the path"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        copies: _builtins.int = ...,
+        chunks_lost: _builtins.int = ...,
+        files_lost: _builtins.int = ...,
+        files: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks_lost", b"chunks_lost", "copies", b"copies", "files", b"files", "files_lost", b"files_lost", "message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveNodeResponse: _TypeAlias = RemoveNodeResponse  # noqa: Y015
+
+@_typing.final
+class StartRepairRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    now: _builtins.bool
+    """do not wait for nodes that went offline a moment ago"""
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        now: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "now", b"now"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRepairRequest: _TypeAlias = StartRepairRequest  # noqa: Y015
+
+@_typing.final
+class StartRepairResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CHUNKS_MISSING_FIELD_NUMBER: _builtins.int
+    CHUNKS_LOST_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    chunks_missing: _builtins.int
+    chunks_lost: _builtins.int
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        chunks_missing: _builtins.int = ...,
+        chunks_lost: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks_lost", b"chunks_lost", "chunks_missing", b"chunks_missing", "message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRepairResponse: _TypeAlias = StartRepairResponse  # noqa: Y015
+
+@_typing.final
+class StartScrubRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    node_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartScrubRequest: _TypeAlias = StartScrubRequest  # noqa: Y015
+
+@_typing.final
+class StartScrubResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    NODE_IDS_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    @_builtins.property
+    def node_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        node_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "node_ids", b"node_ids", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartScrubResponse: _TypeAlias = StartScrubResponse  # noqa: Y015
+
+@_typing.final
+class CheckClusterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckClusterRequest: _TypeAlias = CheckClusterRequest  # noqa: Y015
+
+@_typing.final
+class CheckClusterResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    level: _builtins.str
+    """"progress", "note", "missing" (repair will make it again), "lost", "wrong" (the metadata itself)"""
+    subject: _builtins.str
+    """a node, a chunk, an account, or a file"""
+    message: _builtins.str
+    @_builtins.property
+    def summary(self) -> Global___CheckSummary:
+        """on the last one"""
+
+    def __init__(
+        self,
+        *,
+        level: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        message: _builtins.str = ...,
+        summary: Global___CheckSummary | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "message", b"message", "subject", b"subject", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckClusterResponse: _TypeAlias = CheckClusterResponse  # noqa: Y015
+
+@_typing.final
+class CheckSummary(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    WRONG_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    NODES_UNREACHABLE_FIELD_NUMBER: _builtins.int
+    files: _builtins.int
+    chunks: _builtins.int
+    copies: _builtins.int
+    missing: _builtins.int
+    """chunks with fewer good copies than wanted"""
+    lost: _builtins.int
+    """chunks without any"""
+    wrong: _builtins.int
+    unknown: _builtins.int
+    """files on nodes that no row names; they are collected after the grace time"""
+    nodes: _builtins.int
+    nodes_unreachable: _builtins.int
+    def __init__(
+        self,
+        *,
+        files: _builtins.int = ...,
+        chunks: _builtins.int = ...,
+        copies: _builtins.int = ...,
+        missing: _builtins.int = ...,
+        lost: _builtins.int = ...,
+        wrong: _builtins.int = ...,
+        unknown: _builtins.int = ...,
+        nodes: _builtins.int = ...,
+        nodes_unreachable: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "copies", b"copies", "files", b"files", "lost", b"lost", "missing", b"missing", "nodes", b"nodes", "nodes_unreachable", b"nodes_unreachable", "unknown", b"unknown", "wrong", b"wrong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSummary: _TypeAlias = CheckSummary  # noqa: Y015
+
+@_typing.final
+class BackupMetadataRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupMetadataRequest: _TypeAlias = BackupMetadataRequest  # noqa: Y015
+
+@_typing.final
+class BackupMetadataResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackupMetadataResponse: _TypeAlias = BackupMetadataResponse  # noqa: Y015
+
+@_typing.final
+class RestoreMetadataRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    """on the first"""
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreMetadataRequest: _TypeAlias = RestoreMetadataRequest  # noqa: Y015
+
+@_typing.final
+class RestoreMetadataResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class RowsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    MADE_AT_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    made_at: _builtins.str
+    """of the backup"""
+    cluster_id: _builtins.str
+    @_builtins.property
+    def rows(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """by table"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        made_at: _builtins.str = ...,
+        cluster_id: _builtins.str = ...,
+        rows: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "made_at", b"made_at", "message", b"message", "rows", b"rows", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreMetadataResponse: _TypeAlias = RestoreMetadataResponse  # noqa: Y015
+
+@_typing.final
+class ReconcileClusterRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    open: _builtins.bool
+    """take writes again"""
+    force: _builtins.bool
+    """also when not every node was looked at"""
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        open: _builtins.bool = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "force", b"force", "open", b"open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileClusterRequest: _TypeAlias = ReconcileClusterRequest  # noqa: Y015
+
+@_typing.final
+class ReconcileClusterResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    IS_OPEN_FIELD_NUMBER: _builtins.int
+    RESTORED_AT_FIELD_NUMBER: _builtins.int
+    BACKUP_MADE_AT_FIELD_NUMBER: _builtins.int
+    NODES_WAITING_FIELD_NUMBER: _builtins.int
+    CHUNKS_LOST_FIELD_NUMBER: _builtins.int
+    FILES_LOST_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    PAYMENTS_WAITING_FIELD_NUMBER: _builtins.int
+    PAYMENTS_UNKNOWN_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    is_open: _builtins.bool
+    restored_at: _builtins.str
+    """empty: nothing was restored"""
+    backup_made_at: _builtins.str
+    chunks_lost: _builtins.int
+    files_lost: _builtins.int
+    payments_waiting: _builtins.int
+    """that Campay is still asked about"""
+    @_builtins.property
+    def nodes_waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """not looked at since the restore"""
+
+    @_builtins.property
+    def files(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """some of them: whose, and the path"""
+
+    @_builtins.property
+    def payments_unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """that Campay knows and this database does not"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        is_open: _builtins.bool = ...,
+        restored_at: _builtins.str = ...,
+        backup_made_at: _builtins.str = ...,
+        nodes_waiting: _abc.Iterable[_builtins.str] | None = ...,
+        chunks_lost: _builtins.int = ...,
+        files_lost: _builtins.int = ...,
+        files: _abc.Iterable[_builtins.str] | None = ...,
+        payments_waiting: _builtins.int = ...,
+        payments_unknown: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backup_made_at", b"backup_made_at", "chunks_lost", b"chunks_lost", "files", b"files", "files_lost", b"files_lost", "is_open", b"is_open", "message", b"message", "nodes_waiting", b"nodes_waiting", "payments_unknown", b"payments_unknown", "payments_waiting", b"payments_waiting", "restored_at", b"restored_at", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileClusterResponse: _TypeAlias = ReconcileClusterResponse  # noqa: Y015
+
+@_typing.final
+class AddAdminKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    name: _builtins.str
+    role: _builtins.str
+    """"view" or "operate" """
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        name: _builtins.str = ...,
+        role: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "name", b"name", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddAdminKeyRequest: _TypeAlias = AddAdminKeyRequest  # noqa: Y015
+
+@_typing.final
+class AddAdminKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    key: _builtins.str
+    """shown this once; only its digest is kept"""
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddAdminKeyResponse: _TypeAlias = AddAdminKeyResponse  # noqa: Y015
+
+@_typing.final
+class ListAdminKeysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdminKeysRequest: _TypeAlias = ListAdminKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListAdminKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdminKeyInfo]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        keys: _abc.Iterable[Global___AdminKeyInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAdminKeysResponse: _TypeAlias = ListAdminKeysResponse  # noqa: Y015
+
+@_typing.final
+class AdminKeyInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    LAST_USED_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_AT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    role: _builtins.str
+    created_at: _builtins.str
+    created_by: _builtins.str
+    last_used_at: _builtins.str
+    revoked_at: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: _builtins.str = ...,
+        created_at: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        last_used_at: _builtins.str = ...,
+        revoked_at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "last_used_at", b"last_used_at", "name", b"name", "revoked_at", b"revoked_at", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdminKeyInfo: _TypeAlias = AdminKeyInfo  # noqa: Y015
+
+@_typing.final
+class RevokeAdminKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeAdminKeyRequest: _TypeAlias = RevokeAdminKeyRequest  # noqa: Y015
+
+@_typing.final
+class RevokeAdminKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeAdminKeyResponse: _TypeAlias = RevokeAdminKeyResponse  # noqa: Y015
 
 @_typing.final
 class ListPaymentsRequest(_message.Message):
@@ -4325,6 +5225,26 @@ Global___SystemStatusRequest: _TypeAlias = SystemStatusRequest  # noqa: Y015
 class SystemStatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PaymentsTodayEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SUCCESS_FIELD_NUMBER: _builtins.int
     GLOBAL_CAPACITY_BYTES_FIELD_NUMBER: _builtins.int
     GLOBAL_ALLOCATED_BYTES_FIELD_NUMBER: _builtins.int
@@ -4335,6 +5255,25 @@ class SystemStatusResponse(_message.Message):
     TOTAL_FILES_FIELD_NUMBER: _builtins.int
     TOTAL_CHUNKS_FIELD_NUMBER: _builtins.int
     SYSTEM_HEALTH_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    UPLOADS_FIELD_NUMBER: _builtins.int
+    DISABLED_USERS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    UP_BYTES_S_FIELD_NUMBER: _builtins.int
+    DOWN_BYTES_S_FIELD_NUMBER: _builtins.int
+    SPEEDS_FIELD_NUMBER: _builtins.int
+    PAYMENTS_TODAY_FIELD_NUMBER: _builtins.int
+    REVENUE_TODAY_XAF_FIELD_NUMBER: _builtins.int
+    PAYMENTS_ATTENTION_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    CAN_WRITE_FIELD_NUMBER: _builtins.int
+    PROMISED_BYTES_FIELD_NUMBER: _builtins.int
+    PROMISABLE_BYTES_FIELD_NUMBER: _builtins.int
+    ASKED_AT_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_ID_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     global_capacity_bytes: _builtins.int
     global_allocated_bytes: _builtins.int
@@ -4345,6 +5284,41 @@ class SystemStatusResponse(_message.Message):
     total_files: _builtins.int
     total_chunks: _builtins.int
     system_health: _builtins.float
+    """0 to 1"""
+    version: _builtins.str
+    started_at: _builtins.str
+    """this gateway"""
+    mode: _builtins.str
+    """"open", or "restored": read-only until an operator has reconciled it"""
+    sessions: _builtins.int
+    uploads: _builtins.int
+    """under way"""
+    disabled_users: _builtins.int
+    up_bytes_s: _builtins.float
+    """what people send and fetch through this gateway, now"""
+    down_bytes_s: _builtins.float
+    revenue_today_xaf: _builtins.int
+    payments_attention: _builtins.int
+    can_write: _builtins.bool
+    """enough nodes are there for new chunks"""
+    promised_bytes: _builtins.int
+    promisable_bytes: _builtins.int
+    asked_at: _builtins.str
+    last_event_id: _builtins.int
+    @_builtins.property
+    def chunks(self) -> Global___ChunkCounts: ...
+    @_builtins.property
+    def speeds(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpeedSample]:
+        """of the last minutes, the oldest first"""
+
+    @_builtins.property
+    def payments_today(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """by status, those begun today (UTC)"""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what an operator should look at, the worst first"""
+
     def __init__(
         self,
         *,
@@ -4358,31 +5332,150 @@ class SystemStatusResponse(_message.Message):
         total_files: _builtins.int = ...,
         total_chunks: _builtins.int = ...,
         system_health: _builtins.float = ...,
+        version: _builtins.str = ...,
+        started_at: _builtins.str = ...,
+        mode: _builtins.str = ...,
+        sessions: _builtins.int = ...,
+        uploads: _builtins.int = ...,
+        disabled_users: _builtins.int = ...,
+        chunks: Global___ChunkCounts | None = ...,
+        up_bytes_s: _builtins.float = ...,
+        down_bytes_s: _builtins.float = ...,
+        speeds: _abc.Iterable[Global___SpeedSample] | None = ...,
+        payments_today: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        revenue_today_xaf: _builtins.int = ...,
+        payments_attention: _builtins.int = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        can_write: _builtins.bool = ...,
+        promised_bytes: _builtins.int = ...,
+        promisable_bytes: _builtins.int = ...,
+        asked_at: _builtins.str = ...,
+        last_event_id: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["global_allocated_bytes", b"global_allocated_bytes", "global_capacity_bytes", b"global_capacity_bytes", "global_used_bytes", b"global_used_bytes", "online_nodes", b"online_nodes", "success", b"success", "system_health", b"system_health", "total_chunks", b"total_chunks", "total_files", b"total_files", "total_nodes", b"total_nodes", "total_users", b"total_users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "can_write", b"can_write", "chunks", b"chunks", "disabled_users", b"disabled_users", "down_bytes_s", b"down_bytes_s", "global_allocated_bytes", b"global_allocated_bytes", "global_capacity_bytes", b"global_capacity_bytes", "global_used_bytes", b"global_used_bytes", "last_event_id", b"last_event_id", "mode", b"mode", "online_nodes", b"online_nodes", "payments_attention", b"payments_attention", "payments_today", b"payments_today", "promisable_bytes", b"promisable_bytes", "promised_bytes", b"promised_bytes", "revenue_today_xaf", b"revenue_today_xaf", "sessions", b"sessions", "speeds", b"speeds", "started_at", b"started_at", "success", b"success", "system_health", b"system_health", "total_chunks", b"total_chunks", "total_files", b"total_files", "total_nodes", b"total_nodes", "total_users", b"total_users", "up_bytes_s", b"up_bytes_s", "uploads", b"uploads", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SystemStatusResponse: _TypeAlias = SystemStatusResponse  # noqa: Y015
 
 @_typing.final
+class ChunkCounts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHOLE_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    COPIES_MISSING_FIELD_NUMBER: _builtins.int
+    BYTES_MISSING_FIELD_NUMBER: _builtins.int
+    REPAIR_SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    REPAIR_BYTES_S_FIELD_NUMBER: _builtins.int
+    COUNTED_AT_FIELD_NUMBER: _builtins.int
+    COPIES_WANTED_FIELD_NUMBER: _builtins.int
+    WRITE_QUORUM_FIELD_NUMBER: _builtins.int
+    whole: _builtins.int
+    """with all the copies they are to have"""
+    missing: _builtins.int
+    """with fewer"""
+    lost: _builtins.int
+    """with none"""
+    copies_missing: _builtins.int
+    """the repair queue"""
+    bytes_missing: _builtins.int
+    repair_seconds_left: _builtins.float
+    """0 when nothing is missing; below 0 when it cannot be told"""
+    repair_bytes_s: _builtins.float
+    counted_at: _builtins.str
+    copies_wanted: _builtins.int
+    write_quorum: _builtins.int
+    def __init__(
+        self,
+        *,
+        whole: _builtins.int = ...,
+        missing: _builtins.int = ...,
+        lost: _builtins.int = ...,
+        copies_missing: _builtins.int = ...,
+        bytes_missing: _builtins.int = ...,
+        repair_seconds_left: _builtins.float = ...,
+        repair_bytes_s: _builtins.float = ...,
+        counted_at: _builtins.str = ...,
+        copies_wanted: _builtins.int = ...,
+        write_quorum: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_missing", b"bytes_missing", "copies_missing", b"copies_missing", "copies_wanted", b"copies_wanted", "counted_at", b"counted_at", "lost", b"lost", "missing", b"missing", "repair_bytes_s", b"repair_bytes_s", "repair_seconds_left", b"repair_seconds_left", "whole", b"whole", "write_quorum", b"write_quorum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkCounts: _TypeAlias = ChunkCounts  # noqa: Y015
+
+@_typing.final
+class SpeedSample(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UP_BYTES_S_FIELD_NUMBER: _builtins.int
+    DOWN_BYTES_S_FIELD_NUMBER: _builtins.int
+    SPAN_S_FIELD_NUMBER: _builtins.int
+    up_bytes_s: _builtins.float
+    down_bytes_s: _builtins.float
+    span_s: _builtins.float
+    def __init__(
+        self,
+        *,
+        up_bytes_s: _builtins.float = ...,
+        down_bytes_s: _builtins.float = ...,
+        span_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["down_bytes_s", b"down_bytes_s", "span_s", b"span_s", "up_bytes_s", b"up_bytes_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SpeedSample: _TypeAlias = SpeedSample  # noqa: Y015
+
+@_typing.final
 class StreamEventsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    AFTER_ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    STOP_AT_END_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
     admin_key: _builtins.str
+    after_id: _builtins.int
+    """those that came after this one; absent: only what comes from now on"""
+    since: _builtins.str
+    """instead: those from this moment on, as RFC 3339"""
+    stop_at_end: _builtins.bool
+    """do not wait for more"""
+    user: _builtins.str
+    """only those about this account, an id or an e-mail address"""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """only these; one that ends with "." means all that begin so"""
+
     def __init__(
         self,
         *,
         admin_key: _builtins.str = ...,
+        after_id: _builtins.int | None = ...,
+        since: _builtins.str = ...,
+        types: _abc.Iterable[_builtins.str] | None = ...,
+        stop_at_end: _builtins.bool = ...,
+        user: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_id", b"_after_id", "after_id", b"after_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_id", b"_after_id", "admin_key", b"admin_key", "after_id", b"after_id", "since", b"since", "stop_at_end", b"stop_at_end", "types", b"types", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__after_id: _TypeAlias = _typing.Literal["after_id"]  # noqa: Y015
+    _WhichOneofArgType__after_id: _TypeAlias = _typing.Literal["_after_id", b"_after_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_id) -> _WhichOneofReturnType__after_id | None: ...
 
 Global___StreamEventsRequest: _TypeAlias = StreamEventsRequest  # noqa: Y015
 
@@ -4395,11 +5488,19 @@ class SystemEvent(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     USER_ID_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     event_type: _builtins.str
     timestamp: _builtins.str
     message: _builtins.str
     user_id: _builtins.str
     details: _builtins.str
+    event_id: _builtins.int
+    """in the order of the stream"""
+    node_id: _builtins.str
+    by: _builtins.str
+    """who did it; empty: the cluster itself"""
     def __init__(
         self,
         *,
@@ -4408,10 +5509,13 @@ class SystemEvent(_message.Message):
         message: _builtins.str = ...,
         user_id: _builtins.str = ...,
         details: _builtins.str = ...,
+        event_id: _builtins.int = ...,
+        node_id: _builtins.str = ...,
+        by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "event_type", b"event_type", "message", b"message", "timestamp", b"timestamp", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "details", b"details", "event_id", b"event_id", "event_type", b"event_type", "message", b"message", "node_id", b"node_id", "timestamp", b"timestamp", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4422,15 +5526,25 @@ class ListUsersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SEARCH_FIELD_NUMBER: _builtins.int
     admin_key: _builtins.str
+    page_size: _builtins.int
+    page_token: _builtins.str
+    search: _builtins.str
+    """in the address or the name"""
     def __init__(
         self,
         *,
         admin_key: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        search: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "page_size", b"page_size", "page_token", b"page_token", "search", b"search"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4442,7 +5556,9 @@ class ListUsersResponse(_message.Message):
 
     SUCCESS_FIELD_NUMBER: _builtins.int
     USERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
+    next_page_token: _builtins.str
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___UserInfo]: ...
     def __init__(
@@ -4450,10 +5566,11 @@ class ListUsersResponse(_message.Message):
         *,
         success: _builtins.bool = ...,
         users: _abc.Iterable[Global___UserInfo] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["success", b"success", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "success", b"success", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4471,6 +5588,11 @@ class UserInfo(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     LAST_LOGIN_FIELD_NUMBER: _builtins.int
     FILE_COUNT_FIELD_NUMBER: _builtins.int
+    DISABLED_AT_FIELD_NUMBER: _builtins.int
+    DISABLED_REASON_FIELD_NUMBER: _builtins.int
+    CLOSES_AT_FIELD_NUMBER: _builtins.int
+    RESERVED_BYTES_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     email: _builtins.str
     name: _builtins.str
@@ -4479,6 +5601,12 @@ class UserInfo(_message.Message):
     created_at: _builtins.str
     last_login: _builtins.str
     file_count: _builtins.int
+    disabled_at: _builtins.str
+    disabled_reason: _builtins.str
+    closes_at: _builtins.str
+    reserved_bytes: _builtins.int
+    """of uploads under way"""
+    sessions: _builtins.int
     def __init__(
         self,
         *,
@@ -4490,10 +5618,15 @@ class UserInfo(_message.Message):
         created_at: _builtins.str = ...,
         last_login: _builtins.str = ...,
         file_count: _builtins.int = ...,
+        disabled_at: _builtins.str = ...,
+        disabled_reason: _builtins.str = ...,
+        closes_at: _builtins.str = ...,
+        reserved_bytes: _builtins.int = ...,
+        sessions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "email", b"email", "file_count", b"file_count", "last_login", b"last_login", "name", b"name", "storage_allocated", b"storage_allocated", "storage_used", b"storage_used", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes_at", b"closes_at", "created_at", b"created_at", "disabled_at", b"disabled_at", "disabled_reason", b"disabled_reason", "email", b"email", "file_count", b"file_count", "last_login", b"last_login", "name", b"name", "reserved_bytes", b"reserved_bytes", "sessions", b"sessions", "storage_allocated", b"storage_allocated", "storage_used", b"storage_used", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4554,6 +5687,24 @@ class NodeInfo(_message.Message):
     LAST_HEARTBEAT_FIELD_NUMBER: _builtins.int
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     HEALTH_SCORE_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LATENCY_MS_FIELD_NUMBER: _builtins.int
+    ERROR_RATE_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_AGE_S_FIELD_NUMBER: _builtins.int
+    REGISTERED_AT_FIELD_NUMBER: _builtins.int
+    OFFLINE_SINCE_FIELD_NUMBER: _builtins.int
+    CPU_CORES_FIELD_NUMBER: _builtins.int
+    DRAINING_SINCE_FIELD_NUMBER: _builtins.int
+    COPIES_LEFT_FIELD_NUMBER: _builtins.int
+    DRAIN_SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    SCRUBBED_AT_FIELD_NUMBER: _builtins.int
+    SCRUB_PROGRESS_FIELD_NUMBER: _builtins.int
+    SCRUB_BAD_FIELD_NUMBER: _builtins.int
+    COLLECTING_FIELD_NUMBER: _builtins.int
+    METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
+    INVENTORY_AT_FIELD_NUMBER: _builtins.int
+    INSTANCE_ID_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     host: _builtins.str
     port: _builtins.int
@@ -4563,6 +5714,34 @@ class NodeInfo(_message.Message):
     last_heartbeat: _builtins.str
     chunk_count: _builtins.int
     health_score: _builtins.float
+    """0 to 1"""
+    zone: _builtins.str
+    reason: _builtins.str
+    """why it takes no new chunks; empty: it takes some"""
+    latency_ms: _builtins.float
+    """of a small call; below 0: not measured yet"""
+    error_rate: _builtins.float
+    """of the calls of the last minutes, 0 to 1"""
+    heartbeat_age_s: _builtins.float
+    registered_at: _builtins.str
+    offline_since: _builtins.str
+    cpu_cores: _builtins.int
+    draining_since: _builtins.str
+    copies_left: _builtins.int
+    """that have yet to leave a node that is drained"""
+    drain_seconds_left: _builtins.float
+    """below 0 when it cannot be told"""
+    scrubbed_at: _builtins.str
+    """when every chunk had been read last"""
+    scrub_progress: _builtins.float
+    """of the pass under way, 0 to 1"""
+    scrub_bad: _builtins.int
+    """found by it"""
+    collecting: _builtins.bool
+    """false: nothing is deleted there, see the events"""
+    metrics_address: _builtins.str
+    inventory_at: _builtins.str
+    instance_id: _builtins.str
     def __init__(
         self,
         *,
@@ -4575,10 +5754,28 @@ class NodeInfo(_message.Message):
         last_heartbeat: _builtins.str = ...,
         chunk_count: _builtins.int = ...,
         health_score: _builtins.float = ...,
+        zone: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        latency_ms: _builtins.float = ...,
+        error_rate: _builtins.float = ...,
+        heartbeat_age_s: _builtins.float = ...,
+        registered_at: _builtins.str = ...,
+        offline_since: _builtins.str = ...,
+        cpu_cores: _builtins.int = ...,
+        draining_since: _builtins.str = ...,
+        copies_left: _builtins.int = ...,
+        drain_seconds_left: _builtins.float = ...,
+        scrubbed_at: _builtins.str = ...,
+        scrub_progress: _builtins.float = ...,
+        scrub_bad: _builtins.int = ...,
+        collecting: _builtins.bool = ...,
+        metrics_address: _builtins.str = ...,
+        inventory_at: _builtins.str = ...,
+        instance_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "health_score", b"health_score", "host", b"host", "last_heartbeat", b"last_heartbeat", "node_id", b"node_id", "port", b"port", "status", b"status", "storage_capacity", b"storage_capacity", "storage_used", b"storage_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "collecting", b"collecting", "copies_left", b"copies_left", "cpu_cores", b"cpu_cores", "drain_seconds_left", b"drain_seconds_left", "draining_since", b"draining_since", "error_rate", b"error_rate", "health_score", b"health_score", "heartbeat_age_s", b"heartbeat_age_s", "host", b"host", "instance_id", b"instance_id", "inventory_at", b"inventory_at", "last_heartbeat", b"last_heartbeat", "latency_ms", b"latency_ms", "metrics_address", b"metrics_address", "node_id", b"node_id", "offline_since", b"offline_since", "port", b"port", "reason", b"reason", "registered_at", b"registered_at", "scrub_bad", b"scrub_bad", "scrub_progress", b"scrub_progress", "scrubbed_at", b"scrubbed_at", "status", b"status", "storage_capacity", b"storage_capacity", "storage_used", b"storage_used", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4613,21 +5810,48 @@ class UserDetailsResponse(_message.Message):
     SUCCESS_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    PAYMENTS_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    TRASH_BYTES_FIELD_NUMBER: _builtins.int
+    VERSION_BYTES_FIELD_NUMBER: _builtins.int
+    FOLDER_COUNT_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
+    trash_bytes: _builtins.int
+    version_bytes: _builtins.int
+    folder_count: _builtins.int
     @_builtins.property
     def user(self) -> Global___UserInfo: ...
     @_builtins.property
-    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileEntry]: ...
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileEntry]:
+        """the newest, at most 100"""
+
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionInfo]: ...
+    @_builtins.property
+    def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentRecord]:
+        """the newest, at most 20"""
+
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___SystemEvent]:
+        """the newest, at most 50"""
+
     def __init__(
         self,
         *,
         success: _builtins.bool = ...,
         user: Global___UserInfo | None = ...,
         files: _abc.Iterable[Global___FileEntry] | None = ...,
+        sessions: _abc.Iterable[Global___SessionInfo] | None = ...,
+        payments: _abc.Iterable[Global___PaymentRecord] | None = ...,
+        events: _abc.Iterable[Global___SystemEvent] | None = ...,
+        trash_bytes: _builtins.int = ...,
+        version_bytes: _builtins.int = ...,
+        folder_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "success", b"success", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "files", b"files", "folder_count", b"folder_count", "payments", b"payments", "sessions", b"sessions", "success", b"success", "trash_bytes", b"trash_bytes", "user", b"user", "version_bytes", b"version_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2427,6 +2427,11 @@ class NodeServiceStub:
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyChunkRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyChunkResponse.FromString,
                 _registered_method=True)
+        self.VerifyChunks = channel.unary_unary(
+                '/cloudstorage.NodeService/VerifyChunks',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.VerifyChunksRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.VerifyChunksResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -2491,6 +2496,13 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyChunks(self, request, context):
+        """Added, served by a node: read chunks from the disk, and tell which are whole. What is damaged goes to quarantine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -2538,6 +2550,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.CopyChunk,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyChunkRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CopyChunkResponse.SerializeToString,
+            ),
+            'VerifyChunks': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyChunks,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.VerifyChunksRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.VerifyChunksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2793,6 +2810,33 @@ class NodeService:
             metadata,
             _registered_method=True)
 
+    @staticmethod
+    def VerifyChunks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.NodeService/VerifyChunks',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.VerifyChunksRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.VerifyChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
 
 class AdminServiceStub:
     """Missing associated documentation comment in .proto file."""
@@ -2857,6 +2901,71 @@ class AdminServiceStub:
                 '/cloudstorage.AdminService/ClosePayment',
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentResponse.FromString,
+                _registered_method=True)
+        self.SetQuota = channel.unary_unary(
+                '/cloudstorage.AdminService/SetQuota',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetQuotaResponse.FromString,
+                _registered_method=True)
+        self.SetUserDisabled = channel.unary_unary(
+                '/cloudstorage.AdminService/SetUserDisabled',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetUserDisabledRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetUserDisabledResponse.FromString,
+                _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/cloudstorage.AdminService/DrainNode',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DrainNodeResponse.FromString,
+                _registered_method=True)
+        self.RemoveNode = channel.unary_unary(
+                '/cloudstorage.AdminService/RemoveNode',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RemoveNodeRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RemoveNodeResponse.FromString,
+                _registered_method=True)
+        self.StartRepair = channel.unary_unary(
+                '/cloudstorage.AdminService/StartRepair',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartRepairRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartRepairResponse.FromString,
+                _registered_method=True)
+        self.StartScrub = channel.unary_unary(
+                '/cloudstorage.AdminService/StartScrub',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartScrubRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartScrubResponse.FromString,
+                _registered_method=True)
+        self.CheckCluster = channel.unary_stream(
+                '/cloudstorage.AdminService/CheckCluster',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CheckClusterRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CheckClusterResponse.FromString,
+                _registered_method=True)
+        self.BackupMetadata = channel.unary_stream(
+                '/cloudstorage.AdminService/BackupMetadata',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.BackupMetadataRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.BackupMetadataResponse.FromString,
+                _registered_method=True)
+        self.RestoreMetadata = channel.stream_unary(
+                '/cloudstorage.AdminService/RestoreMetadata',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreMetadataRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreMetadataResponse.FromString,
+                _registered_method=True)
+        self.ReconcileCluster = channel.unary_unary(
+                '/cloudstorage.AdminService/ReconcileCluster',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcileClusterRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcileClusterResponse.FromString,
+                _registered_method=True)
+        self.AddAdminKey = channel.unary_unary(
+                '/cloudstorage.AdminService/AddAdminKey',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.AddAdminKeyRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.AddAdminKeyResponse.FromString,
+                _registered_method=True)
+        self.ListAdminKeys = channel.unary_unary(
+                '/cloudstorage.AdminService/ListAdminKeys',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListAdminKeysRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListAdminKeysResponse.FromString,
+                _registered_method=True)
+        self.RevokeAdminKey = channel.unary_unary(
+                '/cloudstorage.AdminService/RevokeAdminKey',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyResponse.FromString,
                 _registered_method=True)
 
 
@@ -2935,6 +3044,95 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetQuota(self, request, context):
+        """Give an account more or less room than it has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetUserDisabled(self, request, context):
+        """Shut an account out, or let it in again. Its files stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DrainNode(self, request, context):
+        """No new chunks go to the node, and its copies leave for others; or take that back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveNode(self, request, context):
+        """Forget a node that holds nothing; or one that is lost, with what only it held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartRepair(self, request, context):
+        """Look for missing copies at once; with `now` also those of nodes that are only away for a moment yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartScrub(self, request, context):
+        """Read every chunk of a node, or of all, as fast as the settings allow.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckCluster(self, request, context):
+        """Compare metadata and nodes both ways; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BackupMetadata(self, request, context):
+        """The whole metadata of one moment, as a file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreMetadata(self, request_iterator, context):
+        """Fill an empty gateway with a backup. It stays read-only until Reconcile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReconcileCluster(self, request, context):
+        """After a restore: how far nodes and payments were looked at; with `open` the gateway takes writes again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddAdminKey(self, request, context):
+        """Further admin keys, each with a name and a role.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAdminKeys(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeAdminKey(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -2992,6 +3190,71 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ClosePayment,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentResponse.SerializeToString,
+            ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetQuotaRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetQuotaResponse.SerializeToString,
+            ),
+            'SetUserDisabled': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetUserDisabled,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetUserDisabledRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetUserDisabledResponse.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DrainNodeRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'RemoveNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveNode,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RemoveNodeRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RemoveNodeResponse.SerializeToString,
+            ),
+            'StartRepair': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRepair,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartRepairRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartRepairResponse.SerializeToString,
+            ),
+            'StartScrub': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartScrub,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartScrubRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartScrubResponse.SerializeToString,
+            ),
+            'CheckCluster': grpc.unary_stream_rpc_method_handler(
+                    servicer.CheckCluster,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CheckClusterRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.CheckClusterResponse.SerializeToString,
+            ),
+            'BackupMetadata': grpc.unary_stream_rpc_method_handler(
+                    servicer.BackupMetadata,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.BackupMetadataRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.BackupMetadataResponse.SerializeToString,
+            ),
+            'RestoreMetadata': grpc.stream_unary_rpc_method_handler(
+                    servicer.RestoreMetadata,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreMetadataRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreMetadataResponse.SerializeToString,
+            ),
+            'ReconcileCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReconcileCluster,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcileClusterRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcileClusterResponse.SerializeToString,
+            ),
+            'AddAdminKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddAdminKey,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.AddAdminKeyRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.AddAdminKeyResponse.SerializeToString,
+            ),
+            'ListAdminKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAdminKeys,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListAdminKeysRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListAdminKeysResponse.SerializeToString,
+            ),
+            'RevokeAdminKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeAdminKey,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -3291,6 +3554,357 @@ class AdminService:
             '/cloudstorage.AdminService/ClosePayment',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.ClosePaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/SetQuota',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetQuotaRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetUserDisabled(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/SetUserDisabled',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetUserDisabledRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.SetUserDisabledResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/DrainNode',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.DrainNodeRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/RemoveNode',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RemoveNodeRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RemoveNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRepair(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/StartRepair',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartRepairRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartRepairResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartScrub(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/StartScrub',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartScrubRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.StartScrubResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cloudstorage.AdminService/CheckCluster',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.CheckClusterRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.CheckClusterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BackupMetadata(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/cloudstorage.AdminService/BackupMetadata',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.BackupMetadataRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.BackupMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreMetadata(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/cloudstorage.AdminService/RestoreMetadata',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreMetadataRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RestoreMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReconcileCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/ReconcileCluster',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcileClusterRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ReconcileClusterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddAdminKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/AddAdminKey',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.AddAdminKeyRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.AddAdminKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAdminKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/ListAdminKeys',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListAdminKeysRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListAdminKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeAdminKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/RevokeAdminKey',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -691,6 +691,8 @@ class NodeServiceStub:
     """Added, served by a node: delete many chunks; those that are not there count as deleted."""
     CopyChunk: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.CopyChunkRequest, _cloud_storage_pb2.CopyChunkResponse]
     """Added, served by a node: fetch a chunk from another node and keep a copy of it here."""
+    VerifyChunks: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.VerifyChunksRequest, _cloud_storage_pb2.VerifyChunksResponse]
+    """Added, served by a node: read chunks from the disk, and tell which are whole. What is damaged goes to quarantine."""
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -709,6 +711,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Added, served by a node: delete many chunks; those that are not there count as deleted."""
     CopyChunk: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.CopyChunkRequest, _cloud_storage_pb2.CopyChunkResponse]  # type: ignore[assignment]
     """Added, served by a node: fetch a chunk from another node and keep a copy of it here."""
+    VerifyChunks: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.VerifyChunksRequest, _cloud_storage_pb2.VerifyChunksResponse]  # type: ignore[assignment]
+    """Added, served by a node: read chunks from the disk, and tell which are whole. What is damaged goes to quarantine."""
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -779,6 +783,14 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cloud_storage_pb2.CopyChunkResponse, _abc.Awaitable[_cloud_storage_pb2.CopyChunkResponse]]:
         """Added, served by a node: fetch a chunk from another node and keep a copy of it here."""
 
+    @_abc_1.abstractmethod
+    def VerifyChunks(
+        self,
+        request: _cloud_storage_pb2.VerifyChunksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.VerifyChunksResponse, _abc.Awaitable[_cloud_storage_pb2.VerifyChunksResponse]]:
+        """Added, served by a node: read chunks from the disk, and tell which are whole. What is damaged goes to quarantine."""
+
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class AdminServiceStub:
@@ -803,6 +815,30 @@ class AdminServiceStub:
     """Record that the money of a completed payment was paid back at the mobile operator, and take the bought bytes back."""
     ClosePayment: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ClosePaymentRequest, _cloud_storage_pb2.ClosePaymentResponse]
     """End a payment of which nothing more is expected. Should its money come all the same, it still counts."""
+    SetQuota: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.SetQuotaRequest, _cloud_storage_pb2.SetQuotaResponse]
+    """Give an account more or less room than it has."""
+    SetUserDisabled: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.SetUserDisabledRequest, _cloud_storage_pb2.SetUserDisabledResponse]
+    """Shut an account out, or let it in again. Its files stay."""
+    DrainNode: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.DrainNodeRequest, _cloud_storage_pb2.DrainNodeResponse]
+    """No new chunks go to the node, and its copies leave for others; or take that back."""
+    RemoveNode: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RemoveNodeRequest, _cloud_storage_pb2.RemoveNodeResponse]
+    """Forget a node that holds nothing; or one that is lost, with what only it held."""
+    StartRepair: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.StartRepairRequest, _cloud_storage_pb2.StartRepairResponse]
+    """Look for missing copies at once; with `now` also those of nodes that are only away for a moment yet."""
+    StartScrub: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.StartScrubRequest, _cloud_storage_pb2.StartScrubResponse]
+    """Read every chunk of a node, or of all, as fast as the settings allow."""
+    CheckCluster: _grpc.UnaryStreamMultiCallable[_cloud_storage_pb2.CheckClusterRequest, _cloud_storage_pb2.CheckClusterResponse]
+    """Compare metadata and nodes both ways; changes nothing."""
+    BackupMetadata: _grpc.UnaryStreamMultiCallable[_cloud_storage_pb2.BackupMetadataRequest, _cloud_storage_pb2.BackupMetadataResponse]
+    """The whole metadata of one moment, as a file."""
+    RestoreMetadata: _grpc.StreamUnaryMultiCallable[_cloud_storage_pb2.RestoreMetadataRequest, _cloud_storage_pb2.RestoreMetadataResponse]
+    """Fill an empty gateway with a backup. It stays read-only until Reconcile."""
+    ReconcileCluster: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ReconcileClusterRequest, _cloud_storage_pb2.ReconcileClusterResponse]
+    """After a restore: how far nodes and payments were looked at; with `open` the gateway takes writes again."""
+    AddAdminKey: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.AddAdminKeyRequest, _cloud_storage_pb2.AddAdminKeyResponse]
+    """Further admin keys, each with a name and a role."""
+    ListAdminKeys: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListAdminKeysRequest, _cloud_storage_pb2.ListAdminKeysResponse]
+    RevokeAdminKey: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RevokeAdminKeyRequest, _cloud_storage_pb2.RevokeAdminKeyResponse]
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -824,6 +860,30 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Record that the money of a completed payment was paid back at the mobile operator, and take the bought bytes back."""
     ClosePayment: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ClosePaymentRequest, _cloud_storage_pb2.ClosePaymentResponse]  # type: ignore[assignment]
     """End a payment of which nothing more is expected. Should its money come all the same, it still counts."""
+    SetQuota: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.SetQuotaRequest, _cloud_storage_pb2.SetQuotaResponse]  # type: ignore[assignment]
+    """Give an account more or less room than it has."""
+    SetUserDisabled: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.SetUserDisabledRequest, _cloud_storage_pb2.SetUserDisabledResponse]  # type: ignore[assignment]
+    """Shut an account out, or let it in again. Its files stay."""
+    DrainNode: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.DrainNodeRequest, _cloud_storage_pb2.DrainNodeResponse]  # type: ignore[assignment]
+    """No new chunks go to the node, and its copies leave for others; or take that back."""
+    RemoveNode: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RemoveNodeRequest, _cloud_storage_pb2.RemoveNodeResponse]  # type: ignore[assignment]
+    """Forget a node that holds nothing; or one that is lost, with what only it held."""
+    StartRepair: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.StartRepairRequest, _cloud_storage_pb2.StartRepairResponse]  # type: ignore[assignment]
+    """Look for missing copies at once; with `now` also those of nodes that are only away for a moment yet."""
+    StartScrub: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.StartScrubRequest, _cloud_storage_pb2.StartScrubResponse]  # type: ignore[assignment]
+    """Read every chunk of a node, or of all, as fast as the settings allow."""
+    CheckCluster: _aio.UnaryStreamMultiCallable[_cloud_storage_pb2.CheckClusterRequest, _cloud_storage_pb2.CheckClusterResponse]  # type: ignore[assignment]
+    """Compare metadata and nodes both ways; changes nothing."""
+    BackupMetadata: _aio.UnaryStreamMultiCallable[_cloud_storage_pb2.BackupMetadataRequest, _cloud_storage_pb2.BackupMetadataResponse]  # type: ignore[assignment]
+    """The whole metadata of one moment, as a file."""
+    RestoreMetadata: _aio.StreamUnaryMultiCallable[_cloud_storage_pb2.RestoreMetadataRequest, _cloud_storage_pb2.RestoreMetadataResponse]  # type: ignore[assignment]
+    """Fill an empty gateway with a backup. It stays read-only until Reconcile."""
+    ReconcileCluster: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ReconcileClusterRequest, _cloud_storage_pb2.ReconcileClusterResponse]  # type: ignore[assignment]
+    """After a restore: how far nodes and payments were looked at; with `open` the gateway takes writes again."""
+    AddAdminKey: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.AddAdminKeyRequest, _cloud_storage_pb2.AddAdminKeyResponse]  # type: ignore[assignment]
+    """Further admin keys, each with a name and a role."""
+    ListAdminKeys: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListAdminKeysRequest, _cloud_storage_pb2.ListAdminKeysResponse]  # type: ignore[assignment]
+    RevokeAdminKey: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RevokeAdminKeyRequest, _cloud_storage_pb2.RevokeAdminKeyResponse]  # type: ignore[assignment]
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -908,5 +968,107 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.ClosePaymentResponse, _abc.Awaitable[_cloud_storage_pb2.ClosePaymentResponse]]:
         """End a payment of which nothing more is expected. Should its money come all the same, it still counts."""
+
+    @_abc_1.abstractmethod
+    def SetQuota(
+        self,
+        request: _cloud_storage_pb2.SetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.SetQuotaResponse, _abc.Awaitable[_cloud_storage_pb2.SetQuotaResponse]]:
+        """Give an account more or less room than it has."""
+
+    @_abc_1.abstractmethod
+    def SetUserDisabled(
+        self,
+        request: _cloud_storage_pb2.SetUserDisabledRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.SetUserDisabledResponse, _abc.Awaitable[_cloud_storage_pb2.SetUserDisabledResponse]]:
+        """Shut an account out, or let it in again. Its files stay."""
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _cloud_storage_pb2.DrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.DrainNodeResponse, _abc.Awaitable[_cloud_storage_pb2.DrainNodeResponse]]:
+        """No new chunks go to the node, and its copies leave for others; or take that back."""
+
+    @_abc_1.abstractmethod
+    def RemoveNode(
+        self,
+        request: _cloud_storage_pb2.RemoveNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RemoveNodeResponse, _abc.Awaitable[_cloud_storage_pb2.RemoveNodeResponse]]:
+        """Forget a node that holds nothing; or one that is lost, with what only it held."""
+
+    @_abc_1.abstractmethod
+    def StartRepair(
+        self,
+        request: _cloud_storage_pb2.StartRepairRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.StartRepairResponse, _abc.Awaitable[_cloud_storage_pb2.StartRepairResponse]]:
+        """Look for missing copies at once; with `now` also those of nodes that are only away for a moment yet."""
+
+    @_abc_1.abstractmethod
+    def StartScrub(
+        self,
+        request: _cloud_storage_pb2.StartScrubRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.StartScrubResponse, _abc.Awaitable[_cloud_storage_pb2.StartScrubResponse]]:
+        """Read every chunk of a node, or of all, as fast as the settings allow."""
+
+    @_abc_1.abstractmethod
+    def CheckCluster(
+        self,
+        request: _cloud_storage_pb2.CheckClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cloud_storage_pb2.CheckClusterResponse], _abc.AsyncIterator[_cloud_storage_pb2.CheckClusterResponse]]:
+        """Compare metadata and nodes both ways; changes nothing."""
+
+    @_abc_1.abstractmethod
+    def BackupMetadata(
+        self,
+        request: _cloud_storage_pb2.BackupMetadataRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cloud_storage_pb2.BackupMetadataResponse], _abc.AsyncIterator[_cloud_storage_pb2.BackupMetadataResponse]]:
+        """The whole metadata of one moment, as a file."""
+
+    @_abc_1.abstractmethod
+    def RestoreMetadata(
+        self,
+        request_iterator: _MaybeAsyncIterator[_cloud_storage_pb2.RestoreMetadataRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RestoreMetadataResponse, _abc.Awaitable[_cloud_storage_pb2.RestoreMetadataResponse]]:
+        """Fill an empty gateway with a backup. It stays read-only until Reconcile."""
+
+    @_abc_1.abstractmethod
+    def ReconcileCluster(
+        self,
+        request: _cloud_storage_pb2.ReconcileClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ReconcileClusterResponse, _abc.Awaitable[_cloud_storage_pb2.ReconcileClusterResponse]]:
+        """After a restore: how far nodes and payments were looked at; with `open` the gateway takes writes again."""
+
+    @_abc_1.abstractmethod
+    def AddAdminKey(
+        self,
+        request: _cloud_storage_pb2.AddAdminKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.AddAdminKeyResponse, _abc.Awaitable[_cloud_storage_pb2.AddAdminKeyResponse]]:
+        """Further admin keys, each with a name and a role."""
+
+    @_abc_1.abstractmethod
+    def ListAdminKeys(
+        self,
+        request: _cloud_storage_pb2.ListAdminKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListAdminKeysResponse, _abc.Awaitable[_cloud_storage_pb2.ListAdminKeysResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokeAdminKey(
+        self,
+        request: _cloud_storage_pb2.RevokeAdminKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RevokeAdminKeyResponse, _abc.Awaitable[_cloud_storage_pb2.RevokeAdminKeyResponse]]: ...
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,14 @@
+"""AdminService, what happened, as it happens, and the keys of operators."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudgrpc.pb.cloud_storage_pb2_grpc import AdminServiceServicer
+
+if TYPE_CHECKING:
+    from cloudgrpc.actions.admins import Admins
+
+
+class AdminEvents(AdminServiceServicer):
+    _admins: Admins

@@ -1,0 +1,14 @@
+"""AdminService, the acts on nodes: drain, remove, repair, scrub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cloudgrpc.pb.cloud_storage_pb2_grpc import AdminServiceServicer
+
+if TYPE_CHECKING:
+    from cloudgrpc.actions.admins import Admins
+
+
+class AdminNodes(AdminServiceServicer):
+    _admins: Admins
