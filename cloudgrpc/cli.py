@@ -32,9 +32,9 @@ DESCRIPTION = """A self-hosted cloud drive on its own self-healing storage nodes
 Try it all on this machine:   cloudgrpc demo-cluster
 then, in another terminal:    cloudgrpc shell
 """
-ADMIN_FLAGS = ("payments", "status", "user", "since", "until", "attention", "json")
 EXIT_CODES = """exit codes:
-  0 done   1 failed   2 wrong usage or settings   10 unavailable   11 not signed in   12 not found   13 exists already
+  0 done   1 failed   2 wrong usage or settings   3 copies are missing   4 data is lost (3 and 4: health reports)
+  10 unavailable   11 not signed in   12 not found   13 exists already
   14 bad input   15 not possible now   16 conflict   17 too slow   18 data loss   19 not allowed   20 over a limit
   130 interrupted
 """
@@ -78,8 +78,6 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
             return _sandbox_parser().parse_args(args.words[1:], args)
         # Without words it explains itself, as a person who tries `pay` wants.
         args.words = ["pay", *args.words] if args.words else _help(parser, "pay")
-    if args.role == "admin" and not args.words and not any(vars(args)[name] for name in ADMIN_FLAGS):
-        _help(parser, "admin")
     return args
 
 
@@ -141,6 +139,13 @@ def _add_node(roles: argparse._SubParsersAction[argparse.ArgumentParser], common
     node.add_argument("capacity_gb", metavar="CAPACITY_GB", type=float, help="how much it keeps at most")
     node.add_argument("--host", default="127.0.0.1", help="its address, for the gateway and other nodes too")
     node.add_argument("--cpus", type=int, metavar="N", help="cores it tells the gateway (default: all)")
+    node.add_argument("--zone", metavar="ZONE", help="what it may fail together with, such as room1")
+    node.add_argument(
+        "--http-port",
+        metavar="P",
+        type=int,
+        help="where it answers HTTP: /metrics, /healthz and /readyz (default: it does not)",
+    )
     node.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to join (default: 127.0.0.1:50051)")
 
 
@@ -199,34 +204,90 @@ def _add_admin(roles: argparse._SubParsersAction[argparse.ArgumentParser], commo
         "admin",
         parents=[common],
         help="what operators see and do",
-        description="""What operators see and do, with the admin key: ADMIN_KEY, [admin] key or key_file, else
-secrets/admin.key in the data folder, else it is asked for.
+        description="""What operators see and do, with the admin key: ADMIN_KEY, [admin] key or
+key_file, else secrets/admin.key in the data folder, else it is asked for.
 
-  --payments                       everybody's payments, what they add up to, and what waits for an operator
+Without more words, at a terminal: a live dashboard. Once, or as a stream:
+  --status      how the cluster stands; exit code 3 when copies are missing,
+                4 when data is lost
+  --users       everybody with an account
+  --nodes       the storage nodes
+  --user WHO    all about one account
+  --payments    everybody's payments, what they add up to, and what waits
+  --events      what happened
+  --monitor     what happens, as it happens, until Ctrl-C
+
+Acts; --help behind one shows its words. Each asks first, unless --yes is given:
+  quota WHO SIZE                   give an account so much room
+  user disable|enable WHO [--reason TEXT]
+                                   shut an account out; its files stay
+  node drain|undrain|remove ID     empty a node, or forget it (--lost: with
+                                   what it holds)
+  repair [--now]                   look for missing copies at once
+  scrub [NODE]                     read every chunk, to find what went bad
+  check                            compare metadata and nodes; changes nothing
+  backup FILE                      the metadata of this moment, as a file
+  restore FILE                     fill an empty gateway with a backup; it
+                                   stays read-only until it is reconciled
+  reconcile [--open] [--force]     after a restore: how far it is; take writes
+  key add NAME --role view|operate
+                                   a further admin key, shown once
+  key list, key revoke NAME        who has one; end it
   payment reconcile ID             ask Campay now how a payment stands
-  payment reference ID REFERENCE   give a payment that has none the reference that Campay knows it by
-  payment refund ID --reason TEXT  mark a completed payment as paid back, and take the bought room back
-  payment close ID --reason TEXT   end a payment of which nothing more is expected
+  payment reference ID REFERENCE   the reference that Campay knows it by
+  payment refund ID --reason TEXT  it was paid back; takes the room back
+  payment close ID --reason TEXT   nothing more is expected of it
 """,
         epilog="""examples:
-  cloudgrpc admin --payments --status processing
-  cloudgrpc admin --payments --user alice@example.org --since 7d
-  cloudgrpc admin --payments -n 0 --json
+  cloudgrpc admin
+  cloudgrpc admin --status --json
+  cloudgrpc admin --events --since 12h --type node. --type copy.bad
+  cloudgrpc admin --payments --status processing --user alice@example.org
+  cloudgrpc admin node drain node3
   cloudgrpc admin payment refund 3f9c2a17 --reason "bought twice"
 """,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     admin.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to talk to (default: 127.0.0.1:50051)")
-    admin.add_argument("--payments", action="store_true", help="show payments; the following say which")
-    admin.add_argument("--status", metavar="S", help="pending, processing, completed, failed, cancelled or refunded")
-    admin.add_argument("--user", metavar="WHO", help="of this account, by e-mail or id")
-    admin.add_argument(
-        "--since", metavar="T", help="begun then or later: 2026-12-31, '2026-12-31 18:00', 12h, 7d or 4w"
+    views = admin.add_argument_group("views")
+    views.add_argument(
+        "--status",
+        metavar="S",
+        nargs="?",
+        const="",
+        help="how the cluster stands; with --payments: only those that are pending, processing, completed, failed,"
+        " cancelled or refunded",
     )
-    admin.add_argument("--until", metavar="T", help="begun before; a day is meant to its end")
-    admin.add_argument("--attention", action="store_true", help="only those that wait for an operator, with why")
-    admin.add_argument("-n", "--lines", metavar="N", type=int, default=20, help="so many (default: 20; 0: all)")
-    admin.add_argument("--json", action="store_true", help="print as JSON, for programs")
+    views.add_argument("--users", action="store_true", help="everybody with an account")
+    views.add_argument("--nodes", action="store_true", help="the storage nodes")
+    views.add_argument(
+        "--user",
+        metavar="WHO",
+        help="all about one account, by e-mail or id; with --payments, --events or --monitor: only its own",
+    )
+    views.add_argument("--payments", action="store_true", help="payments, the newest first")
+    views.add_argument("--events", action="store_true", help="what happened, the newest last")
+    views.add_argument("--monitor", action="store_true", help="what happens, as it happens")
+    which = admin.add_argument_group("what they show")
+    which.add_argument("--search", metavar="TEXT", help="of --users: in the address or the name")
+    which.add_argument(
+        "--since",
+        metavar="T",
+        help="that time or later: 2026-12-31, '2026-12-31 18:00', 12h, 7d or 4w; for events also an event's ID: those"
+        " after it",
+    )
+    which.add_argument("--until", metavar="T", help="payments begun before; a day is meant to its end")
+    which.add_argument("--attention", action="store_true", help="only payments that wait for an operator, with why")
+    which.add_argument(
+        "--type",
+        metavar="T",
+        action="append",
+        help="only events of this type, such as node.offline, or 'node.' for all that begin so; may be repeated",
+    )
+    which.add_argument(
+        "-n", "--lines", metavar="N", type=int, help="so many payments (default: 20) or events (50); 0: all"
+    )
+    which.add_argument("--json", action="store_true", help="print as JSON, for programs; --monitor: one a line")
     admin.add_argument(
         "words", metavar="ACT …", nargs=argparse.REMAINDER, help="see above; --help behind it shows its words"
     )

@@ -107,7 +107,7 @@ class Mail(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Http(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the gateway listens for HTTP; port 0: it does not."""
+    """Where the gateway listens for HTTP, of Campay and of what watches it; port 0: it does not."""
 
     host: Text = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 0

@@ -30,11 +30,13 @@ class Status(StrEnum):
 
 
 class Exit:
-    """Exit codes of every role; 3 and 4 are kept for health reports."""
+    """Exit codes of every role."""
 
     OK = 0
     FAILED = 1
     USAGE = 2
+    MISSING = 3  # no failure, but what a health report found, as the next
+    LOST = 4
     UNAVAILABLE = 10
     NOT_SIGNED_IN = 11
     NOT_FOUND = 12
@@ -219,7 +221,7 @@ class ChunkMissing(Missing):
 class NodeUnknown(Missing):
     code = "node_unknown"
     words = "Node {node_id} is not registered."
-    hint = "The node registers again by itself."
+    hint = "A node registers by itself once it runs; see those there are with: cloudgrpc admin --nodes"
 
 
 class AdminKeyUnknown(Missing):
@@ -347,6 +349,12 @@ class TooManySlow(Limit):
     hint = "Upload fewer files at once, or try again later."
 
 
+class TooManyFollowers(Limit):
+    code = "too_many_followers"
+    words = "{most} already follow the events at this gateway; more cannot at once."
+    hint = "End one of them, or look once with: cloudgrpc admin --events"
+
+
 class NotNow(CloudError):
     status = Status.FAILED_PRECONDITION
     exit_code = Exit.NOT_NOW
@@ -418,6 +426,12 @@ class NodeNotEmpty(NotNow):
     code = "node_not_empty"
     words = "Node {node_id} still holds {copies} copies of chunks."
     hint = "Empty it first with: cloudgrpc admin node drain {node_id}   or, if it is lost: admin node remove --lost"
+
+
+class LastNode(NotNow):
+    code = "last_node"
+    words = "All other nodes are drained or gone: what {node_id} holds would have nowhere to go."
+    hint = "Start another node first: cloudgrpc node ID PORT CAPACITY_GB   or take a drain back: admin node undrain"
 
 
 class NodeNotOffline(NotNow):
@@ -535,7 +549,7 @@ class AccountDisabled(NotAllowed):
 
 class AdminRoleTooLow(NotAllowed):
     code = "admin_role_too_low"
-    words = "The admin key {name} may only look; this needs {needs}."
+    words = "The admin key {name} has the role {role}; this needs {needs}."
     hint = "Use a key that may, or ask whoever has the gateway's own."
 
 
@@ -572,6 +586,12 @@ class PriceChanged(Conflict):
     code = "price_changed"
     words = "{now} XAF would be charged now, not {expected} XAF; nothing was charged."
     hint = "See the new prices with: cloudgrpc pay tiers"
+
+
+class QuotaMoved(Conflict):
+    code = "quota_moved"
+    words = "The quota of {user} is {now} by now, not {expected}; nothing was changed."
+    hint = "Look at it again, then give the command again."
 
 
 class UploadEnded(Conflict):
@@ -669,7 +689,7 @@ class DriveRestored(Unavailable):
 
 class NodesTooFew(Unavailable):
     code = "nodes_too_few"
-    words = "{online} of the {quorum} storage nodes needed are online; nothing was kept."
+    words = "{online} of the {quorum} storage nodes needed are online and well; nothing was kept."
     hint = "Try again when the nodes are back, or ask the operator."
 
 
@@ -731,6 +751,12 @@ class DiskFailed(Unavailable):
     code = "disk_failed"
     words = "The disk of node {node_id} failed: {reason}."
     hint = "See the node's log; replace the disk if it goes on."
+
+
+class GatewayStopping(Unavailable):
+    code = "gateway_stopping"
+    words = "This gateway is being stopped."
+    hint = "Go on at another one, or at this one once it is back."
 
 
 class DatabaseUnavailable(Unavailable):
@@ -873,6 +899,16 @@ class PaymentLeft(CloudError):
     exit_code = Exit.INTERRUPTED
     words = "Interrupted; {how}."
     hint = "Look later with: cloudgrpc pay status{which}   or end it: cloudgrpc pay cancel"
+
+
+class CareLeft(CloudError):
+    """Ctrl-C while an operator waits for what the cluster does by itself."""
+
+    code = "care_left"
+    status = Status.ABORTED
+    exit_code = Exit.INTERRUPTED
+    words = "Interrupted; {what} goes on."
+    hint = "See how far it is with: cloudgrpc admin --nodes"
 
 
 class ChildFailed(CloudError):

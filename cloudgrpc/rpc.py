@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ERROR_KEY = "cloudgrpc-error"
 CLIENT_KEY = "cloudgrpc-client"
 WAIT_KEY = "cloudgrpc-retry-after"  # seconds
+EVENT_KEY = "cloudgrpc-event-id"  # of a stream of events, at its start: everything after this one is told
 SECRET_KEY = "cloudgrpc-cluster-secret"  # noqa: S105 - the name of a metadata key, not a secret
 
 PIECE_BYTES = 1 << 20  # what one message to a client carries: three times cheaper a GiB than 64 KiB

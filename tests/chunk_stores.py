@@ -15,6 +15,7 @@ from cloudgrpc.actions.node_disk import NodeDisk
 from cloudgrpc.chunks.base import Chunk, checksum_of
 from cloudgrpc.chunks.disk import DiskStore
 from cloudgrpc.chunks.remote import RemoteStore
+from cloudgrpc.meters import Meters
 from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses
 from cloudgrpc.services.node_disk import NodeDoor, add_node_disk
 
@@ -50,7 +51,7 @@ async def serving(store: DiskStore, *, joined: bool = True) -> AsyncIterator[int
     if joined:
         door.open()
     server = grpc.aio.server(interceptors=[ErrorsToStatuses(), ClusterSecret(SECRET), door], options=rpc.SERVER_OPTIONS)
-    add_node_disk(NodeDisk(store, lambda host, port: RemoteStore("", host, port, SECRET, 2)), server)
+    add_node_disk(NodeDisk(store, lambda host, port: RemoteStore("", host, port, SECRET, 2)), server, Meters())
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

@@ -81,6 +81,7 @@ class Person:
     given_id: str = ""
     session_id: str = ""  # of another session than `user` speaks with
     payment_id: str = ""  # of a payment under way
+    key_name: str = ""  # of an admin key
     request_id: str = ""
     proof: str = ""  # a verification token for the address
     more_tokens: list[str] = field(default_factory=list)
@@ -145,6 +146,7 @@ def settle(cluster: Cluster, name: str, giver: User) -> Person:
     person.chunk_id = cluster.chunks_of(person.file_id)[0]
     person.proof = cluster.prove(user.email)
     pay_again(person)
+    give_key_again(person)
     return person
 
 
@@ -168,6 +170,15 @@ def pay_again(person: Person) -> None:
     person.cluster.change(
         f"INSERT INTO payment ({', '.join(values)}, storage_bytes, price_xaf, amount_xaf, created_at)"
         f" VALUES ({told}, 1, 500, 10, 1)"
+    )
+
+
+def give_key_again(person: Person) -> None:
+    """An admin key, which `key_name` names; nobody knows what it is."""
+    person.key_name = f"{person.name}-{secrets.token_hex(8)}"
+    person.cluster.change(
+        "INSERT INTO admin_key (name, role, digest, created_at, created_by)"
+        f" VALUES ('{person.key_name}', 'operate', '{secrets.token_hex(32)}', 1, 'a test')"
     )
 
 
@@ -353,6 +364,9 @@ RPCS: dict[str, Rpc] = {
     "NodeService/ListChunks": _nodes(lambda p: pb.ListChunksRequest(page_size=1)),
     "NodeService/StoreChunks": _nodes(lambda p: pb.StoreChunksRequest(chunks=[_new_chunk()])),
     "NodeService/DeleteChunks": _nodes(lambda p: pb.DeleteChunksRequest(chunk_ids=[p.chunk_id])),
+    "NodeService/VerifyChunks": _nodes(
+        lambda p: pb.VerifyChunksRequest(chunks=[pb.ChunkClaim(chunk_id=p.chunk_id, checksum=checksum_of(CONTENT))])
+    ),
     "NodeService/CopyChunk": _nodes(
         lambda p: pb.CopyChunkRequest(
             chunk_id=p.chunk_id,
@@ -361,10 +375,10 @@ RPCS: dict[str, Rpc] = {
             source_port=p.cluster.node_port("node1"),
         )
     ),
-    "AdminService/GetSystemStatus": _later(lambda p: pb.SystemStatusRequest(admin_key="x" * 43)),
-    "AdminService/StreamSystemEvents": _later(lambda p: pb.StreamEventsRequest(admin_key="x" * 43)),
-    "AdminService/ListAllUsers": _later(lambda p: pb.ListUsersRequest(admin_key="x" * 43)),
-    "AdminService/ListAllNodes": _later(lambda p: pb.ListNodesRequest(admin_key="x" * 43)),
+    "AdminService/GetSystemStatus": _admins(lambda p: pb.SystemStatusRequest()),
+    "AdminService/StreamSystemEvents": _admins(lambda p: pb.StreamEventsRequest(user=p.email, stop_at_end=True)),
+    "AdminService/ListAllUsers": _admins(lambda p: pb.ListUsersRequest(search=p.email, page_size=1)),
+    "AdminService/ListAllNodes": _admins(lambda p: pb.ListNodesRequest()),
     "AdminService/ListPayments": _admins(lambda p: pb.ListPaymentsRequest(user=p.email, page_size=1)),
     "AdminService/GetPaymentTotals": _admins(lambda p: pb.PaymentTotalsRequest(user=p.email)),
     "AdminService/ReconcilePayment": _admins(lambda p: pb.ReconcilePaymentRequest(payment_id=p.payment_id)),
@@ -377,7 +391,25 @@ RPCS: dict[str, Rpc] = {
     "AdminService/RefundPayment": _admins(
         lambda p: pb.RefundPaymentRequest(payment_id=p.payment_id, reason="paid twice")
     ),
-    "AdminService/GetUserDetails": _later(lambda p: pb.UserDetailsRequest(admin_key="x" * 43, user_id=p.user.user_id)),
+    # Not its drain: the other tests need the node.
+    "AdminService/DrainNode": _admins(lambda p: pb.DrainNodeRequest(node_id="node1", undrain=True)),
+    "AdminService/RemoveNode": _admins(lambda p: pb.RemoveNodeRequest(node_id="node1", dry_run=True)),
+    "AdminService/StartRepair": _admins(lambda p: pb.StartRepairRequest(now=True)),
+    "AdminService/StartScrub": _admins(lambda p: pb.StartScrubRequest(node_id="node1")),
+    "AdminService/CheckCluster": _admins(lambda p: pb.CheckClusterRequest()),
+    "AdminService/BackupMetadata": _admins(lambda p: pb.BackupMetadataRequest()),
+    "AdminService/RestoreMetadata": _admins(lambda p: pb.RestoreMetadataRequest(data=CONTENT)),
+    "AdminService/ReconcileCluster": _admins(lambda p: pb.ReconcileClusterRequest()),
+    "AdminService/GetUserDetails": _admins(lambda p: pb.UserDetailsRequest(user_id=p.user.user_id)),
+    "AdminService/AddAdminKey": _admins(
+        lambda p: pb.AddAdminKeyRequest(name=f"key-{secrets.token_hex(8)}", role="view")
+    ),
+    "AdminService/ListAdminKeys": _admins(lambda p: pb.ListAdminKeysRequest()),
+    "AdminService/RevokeAdminKey": _admins(lambda p: pb.RevokeAdminKeyRequest(name=p.key_name)),
+    "AdminService/SetQuota": _admins(lambda p: pb.SetQuotaRequest(user=p.email, quota_bytes=1 << 30)),
+    "AdminService/SetUserDisabled": _admins(
+        lambda p: pb.SetUserDisabledRequest(user=p.user.user_id, reason="no reason")  # lets them in again
+    ),
 }
 
 

@@ -119,14 +119,17 @@ class Accounts:
         await self._db.run(sessions.log_out, self._session_digest(session_token), VISITOR.get())
 
     async def caller(self, session_token: str) -> Caller:
-        """Whose session this is, if the account is open. Raises: SessionEnded, AccountClosed, TooManyCalls."""
+        """Whose session this is, if the account is open.
+
+        Raises: SessionEnded, AccountDisabled, AccountClosed, TooManyCalls.
+        """
         caller = await self.owner(session_token)
         if caller.closes_at is not None:
             raise AccountClosed(closes_at=day(caller.closes_at))
         return caller
 
     async def owner(self, session_token: str) -> Caller:
-        """Whose session this is, also of a closed account. Raises: SessionEnded, TooManyCalls."""
+        """Whose session this is, also of a closed account. Raises: SessionEnded, AccountDisabled, TooManyCalls."""
         digest = self._session_digest(session_token)
         caller = await self._db.read(accounts.find_caller, digest)
         self._pacing.take(digest)

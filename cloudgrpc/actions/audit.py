@@ -10,8 +10,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from cloudgrpc.core.event_kinds import REFUSAL, is_recorded
 from cloudgrpc.core.peers import VISITOR
-from cloudgrpc.errors import CloudError, CodeSpent, Limit, NotSignedIn, QuotaExceeded
+from cloudgrpc.errors import CloudError
 from cloudgrpc.meta import events
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REFUSALS = (NotSignedIn, Limit, CodeSpent)
 QUIET_S = 60.0
 MOST_NAMES = 10_000
 
@@ -33,7 +33,7 @@ class Audit:
 
     def refused(self, method: str, error: CloudError) -> None:
         """Record a refusal, soon; the caller is not kept waiting for it."""
-        if not isinstance(error, REFUSALS) or isinstance(error, QuotaExceeded):
+        if not is_recorded(error):
             return
         visitor = VISITOR.get()
         key, moment = (error.code, visitor.host), time.monotonic()
@@ -60,7 +60,7 @@ class Audit:
 
 def _record(method: str, error: CloudError, visitor: Visitor, unsaid: int) -> None:
     events.record(
-        f"refused.{error.code}",
+        f"{REFUSAL}{error.code}",
         f"{method} was refused: {error}",
         visitor=visitor,
         method=method,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Literal
 from weakref import WeakValueDictionary
 
 from cloudgrpc.errors import TooManySlow
@@ -37,13 +38,35 @@ class Slot:
         self.release()
 
 
+class _Counted(asyncio.Semaphore):
+    """Tells how much of it is taken."""
+
+    def __init__(self, value: int) -> None:
+        super().__init__(value)
+        self.taken = 0
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        self.taken += 1
+        return True
+
+    def release(self) -> None:
+        self.taken -= 1
+        super().release()
+
+
 class Budget:
     def __init__(self) -> None:
-        self._all = asyncio.Semaphore(CHUNKS_IN_FLIGHT)
+        self._all = _Counted(CHUNKS_IN_FLIGHT)
         self._uploads = asyncio.Semaphore(CHUNKS_OF_UPLOADS)
         self._ahead = asyncio.Semaphore(CHUNKS_AHEAD)
         self._of_one: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._slow: Counter[str] = Counter()
+
+    @property
+    def busy(self) -> float:
+        """The share of it that is taken, 0 to 1."""
+        return self._all.taken / CHUNKS_IN_FLIGHT
 
     async def take_to_receive(self, account_id: str) -> Slot:
         own = self._of_one.setdefault(account_id, asyncio.Semaphore(CHUNKS_OF_ONE))

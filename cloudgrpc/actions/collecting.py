@@ -33,21 +33,28 @@ class Collecting:
         self._db = database
         self._nodes = nodes
         self._settings = settings
+        self._is_listing = False
 
     async def take_inventories(self) -> None:
-        """Compare the files of every node that is due with the copy rows, both ways; forget what is gone everywhere."""
-        for node_id in await self._db.read(nodes.due_for_inventory, int(self._settings.inventory_s * 1_000_000)):
-            node = (await self._nodes.view()).get(node_id)
-            try:
-                if node is not None:
-                    await self._take_inventory(node)
-            except CloudError as error:  # it stays due, and the others get their turn
-                log.warning("no inventory of %s: %s", node_id, error)
-        # Here, where no list of files is on its way that may still name what was deleted meanwhile.
-        await self._db.run(orphans.forget_bare_chunks, self._grace_us, DELETES)
+        """Compare the files of every node that is due with the copy rows, both ways. Deletes nothing."""
+        self._is_listing = True
+        try:
+            for node_id in await self._db.read(nodes.due_for_inventory, int(self._settings.inventory_s * 1_000_000)):
+                node = (await self._nodes.view()).get(node_id)
+                try:
+                    if node is not None:
+                        await self._take_inventory(node)
+                except CloudError as error:  # it stays due, and the others get their turn
+                    log.warning("no inventory of %s: %s", node_id, error)
+        finally:
+            self._is_listing = False
 
     async def collect(self) -> None:
-        """Doom what is past its grace, and tell the nodes."""
+        """Doom what is past its grace, and tell the nodes; forget what is gone everywhere."""
+        # Not while a list of files is on its way that may still name what was deleted meanwhile. One that is begun now
+        # names none of it: what is bare had gone from the nodes before.
+        if not self._is_listing:
+            await self._db.run(orphans.forget_bare_chunks, self._grace_us, DELETES)
         await self._db.run(orphans.doom_orphans, self._grace_us, DELETES)
         for node in (await self._nodes.view()).values():
             if node.is_online:

@@ -121,6 +121,7 @@ class Downloads:
     def __init__(self, parts: Parts) -> None:
         self._db, self._nodes, self._budget = parts.db, parts.nodes, parts.budget
         self._silence_s = parts.silence_s
+        self._count: Callable[[int], object] = parts.meters.transferred_bytes.labels("out").inc
 
     async def open(
         self, person: Person, file_id: str, version: int = 0, offset: int = 0, length: int | None = None
@@ -148,8 +149,13 @@ class Downloads:
         file = opened.file
         chunks = Chunks(file.name, chunk_count(opened.end), functools.partial(files.pieces, file.version_id))
         place = _Place(*divmod(opened.offset, CHUNK_BYTES), end=opened.end)
+
+        async def counted(piece: memoryview) -> None:
+            await write(piece)
+            self._count(len(piece))
+
         while not place.is_at_end:
-            stalled = await self._send_until_stalled(chunks, place, write)
+            stalled = await self._send_until_stalled(chunks, place, counted)
             if stalled is not None:
                 await self._outwait(stalled)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cloudgrpc.actions.nodes import Nodes
     from cloudgrpc.core.content import Content
     from cloudgrpc.meta.db import Database
+    from cloudgrpc.meters import Meters
 
     Read = Callable[[], Awaitable[memoryview]]  # the next bytes; none at the end
 
@@ -44,6 +45,7 @@ class Parts:
     nodes: Nodes
     budget: Budget
     silence_s: float
+    meters: Meters
     slow_s: float = SLOW_S
 
 
@@ -69,10 +71,19 @@ class Stretch:
 
 
 class Incoming:
-    """Cuts the arriving bytes to the lengths asked for; who sends nothing for `silence_s` is dropped."""
+    """Cuts the arriving bytes to the lengths asked for; who sends nothing for `silence_s` is dropped. `count` hears
+    of every byte."""
 
-    def __init__(self, read: Read, announced: int, silence_s: float, wrong_size: type[BadInput]) -> None:
+    def __init__(
+        self,
+        read: Read,
+        announced: int,
+        silence_s: float,
+        wrong_size: type[BadInput],
+        count: Callable[[int], object],
+    ) -> None:
         self._read = read
+        self._count = count
         self._announced = announced
         self._silence_s = silence_s
         self._wrong_size = wrong_size
@@ -106,6 +117,7 @@ class Incoming:
         except TimeoutError as error:
             raise PeerSilent(seconds=self._silence_s) from error
         self._received += len(data)
+        self._count(len(data))
         return data
 
 
@@ -126,7 +138,9 @@ class Intake:
         self._db, self._nodes, self._budget = parts.db, parts.nodes, parts.budget
         self._stretch = stretch
         self._slow_s = parts.slow_s
-        self._incoming = Incoming(read, stretch.length, parts.silence_s, stretch.wrong_size)
+        self._incoming = Incoming(
+            read, stretch.length, parts.silence_s, stretch.wrong_size, parts.meters.transferred_bytes.labels("in").inc
+        )
         self._content = content
         self._note = note
         self._to_plan = stretch.positions[len(planned) :]

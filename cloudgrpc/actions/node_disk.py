@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cloudgrpc.chunks.base import check_after, check_chunk
+from cloudgrpc.chunks.base import check_after, check_chunk, check_id
+from cloudgrpc.core.scrub import Verified
 from cloudgrpc.errors import ChunkCorrupt, CloudError, DiskFailed, InvalidField, ListTooLong
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_PAGE = 50_000
 MAX_DELETE = 10_000
+MAX_VERIFY = 1000
 MAX_PUT = 1000  # many times what gateways send at once; two million empty ones fit in a message
 # Each id takes 34 bytes of a reply of 4 MiB, of which a little is left for the rest of it.
 MAX_WHOLE_LIST = ((4 << 20) - 64) // 34
@@ -56,6 +58,29 @@ class NodeDisk:
             (outcomes[again.chunk_id],) = await self.store.put_each([again])
         return [outcomes[chunk.chunk_id] for chunk in chunks]
 
+    async def verify(self, claims: Sequence[tuple[str, str]]) -> Verified:
+        """Read chunks by id, one after another, and compare each with its checksum and with the one that is claimed for
+        it, "" for none. What is damaged goes to quarantine, as when it is fetched.
+
+        A file that is whole by its own checksum but is not what was claimed stays: the claim may be the wrong one, of a
+        database that is not this cluster's. Raises: InvalidField; then none is read.
+        """
+        if len(claims) > MAX_VERIFY:
+            raise InvalidField(field="chunks", reason=f"at most {MAX_VERIFY} at once")
+        for chunk_id, _ in claims:
+            check_id(chunk_id)
+        outcomes: list[CloudError | None] = []
+        bytes_read = 0
+        for chunk_id, claimed in claims:
+            try:
+                checksum, length = await self.store.get_as(chunk_id, lambda chunk: (chunk.checksum, len(chunk.data)))
+            except CloudError as error:
+                outcomes.append(error)
+            else:
+                bytes_read += length
+                outcomes.append(None if claimed in {"", checksum} else ChunkCorrupt(chunk_id=chunk_id))
+        return Verified(outcomes, bytes_read)
+
     async def list_ids(self, node_id: str, page_size: int, page_token: str) -> IdPage:
         """`page_size` 0: all of them. Raises: InvalidField, ListTooLong."""
         check_after(page_token)
@@ -82,8 +107,8 @@ class NodeDisk:
             raise InvalidField(field="chunk_ids", reason=f"at most {MAX_DELETE} at once")
         return await self.store.delete(chunk_ids)
 
-    async def copy_here(self, wanted: Chunk, host: str, port: int) -> None:
-        """Fetch a chunk, of which id and checksum are known, from the node at `host:port`, and keep it.
+    async def copy_here(self, wanted: Chunk, host: str, port: int) -> int:
+        """Fetch a chunk, of which id and checksum are known, from the node at `host:port`, and keep it; its length.
 
         Raises: ChunkCorrupt when the source has other bytes under this id.
         """
@@ -98,3 +123,4 @@ class NodeDisk:
         if chunk.checksum != wanted.checksum:
             raise ChunkCorrupt(chunk_id=wanted.chunk_id)
         await self.store.put(chunk)
+        return len(chunk.data)

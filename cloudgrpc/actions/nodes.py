@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cloudgrpc.chunks.base import ChunkStore
-from cloudgrpc.core import placement
+from cloudgrpc.core import health, placement
+from cloudgrpc.core.health import Vitals
 from cloudgrpc.core.introductions import could_be_a_node
 from cloudgrpc.core.placement import Candidate
 from cloudgrpc.core.units import size_words
@@ -25,13 +26,16 @@ from cloudgrpc.errors import (
     NodeUnknown,
     PoolFull,
 )
-from cloudgrpc.meta import copies, nodes
+from cloudgrpc.meta import copies, nodes, standing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from cloudgrpc.actions.node_watch import NodeWatch
     from cloudgrpc.config import Cluster
+    from cloudgrpc.core.health import Health
     from cloudgrpc.core.introductions import Introduction
+    from cloudgrpc.core.scrub import Claim, Verified
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.nodes import NodeState
 
@@ -42,9 +46,11 @@ SUSPECT_S = 30.0  # how long a node that just failed is asked last
 
 
 class NodeStore(ChunkStore, Protocol):
-    """A chunk store on a node, which can also fetch from its like."""
+    """A chunk store on a node, which can also fetch from its like, and read what it has without sending it."""
 
     async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int) -> None: ...
+
+    async def verify(self, claims: Sequence[Claim]) -> Verified: ...
 
     async def close(self) -> None: ...
 
@@ -59,25 +65,34 @@ class Placing:
 
 
 class Nodes:
-    """`connect(node)` opens a store on a node; `cluster_id` is the one this gateway's database is about."""
+    """`connect(node)` opens a store on a node, whose calls `watch` hears of; `cluster_id` is the one this gateway's
+    database is about."""
 
     def __init__(
-        self, database: Database, settings: Cluster, cluster_id: str, connect: Callable[[NodeState], NodeStore]
+        self,
+        database: Database,
+        settings: Cluster,
+        cluster_id: str,
+        watch: NodeWatch,
+        connect: Callable[[NodeState], NodeStore],
     ) -> None:
         self.settings = settings
         self.cluster_id = cluster_id
         self.repair_wanted = asyncio.Event()
         self._db = database
+        self._watch = watch
         self._connect = connect
         self._stores: dict[tuple[str, str, int], NodeStore] = {}
         self._view: dict[str, NodeState] = {}
         self._viewed_at = -VIEW_S
         self._suspects: dict[str, float] = {}
+        self._unwell: set[str] = set()  # of which the log has heard
         self._placed: dict[str, int] = {}  # bytes sent to a node since it last said how full it is
         self._notes: set[asyncio.Task[None]] = set()
 
     async def register(self, intro: Introduction, cluster_id: str) -> int:
-        """Take a node in; returns the pool's capacity. Raises: NodeForeign, NodeIdTaken."""
+        """Take a node in; returns the pool's capacity. Raises: NodeForeign, NodeIdTaken, NodeRemoved."""
+        await self.take_cluster_id()
         if cluster_id and cluster_id != self.cluster_id:
             log.warning("refused %s: its folder belongs to cluster %s", intro.node_id, cluster_id)
             raise NodeForeign(node_id=intro.node_id, theirs=cluster_id, ours=self.cluster_id)
@@ -94,14 +109,32 @@ class Nodes:
         )
         return pool
 
+    async def take_cluster_id(self) -> None:
+        """As the database has it now: a backup may have been restored, perhaps by another gateway."""
+        self.cluster_id = (await self._db.read(standing.look)).cluster_id
+        self.forget_view()
+
     async def heartbeat(
-        self, node_id: str, instance_id: str, used_bytes: int, chunk_count: int, *, is_read_only: bool
+        self,
+        node_id: str,
+        instance_id: str,
+        used_bytes: int,
+        chunk_count: int,
+        *,
+        is_read_only: bool,
+        read_only_reason: str,
     ) -> None:
         """Raises: NodeUnknown."""
         if not could_be_a_node(node_id, instance_id):
             raise NodeUnknown(node_id=node_id)
         is_back = await self._db.run(
-            nodes.heartbeat, node_id, instance_id, used_bytes, chunk_count, is_read_only=is_read_only
+            nodes.heartbeat,
+            node_id,
+            instance_id,
+            used_bytes,
+            chunk_count,
+            is_read_only=is_read_only,
+            read_only_reason=read_only_reason,
         )
         self._placed.pop(node_id, None)
         if is_back:
@@ -125,18 +158,47 @@ class Nodes:
         return self._stores[key]
 
     def candidate(self, node: NodeState) -> Candidate:
-        free = node.free_bytes - self._placed.get(node.node_id, 0)
-        return Candidate(node.node_id, free, self.is_suspect(node.node_id))
+        return Candidate(node.node_id, self._free_bytes(node), self.is_suspect(node.node_id), node.zone)
+
+    async def takers(self) -> dict[str, Candidate]:
+        """The nodes that take new chunks now, by id: whoever places a chunk chooses among these."""
+        view = await self.view()
+        return {node_id: self.candidate(node) for node_id, node in view.items() if not self.health(node).reason}
+
+    def health(self, node: NodeState) -> Health:
+        """How well the node is, as this gateway sees it, and why it takes no new chunks if it takes none."""
+        age_s = node.heartbeat_age_s
+        vitals = Vitals(
+            heartbeat_age_s=age_s,
+            silence_s=min(age_s, self._watch.awake_s),
+            free_bytes=self._free_bytes(node),
+            capacity_bytes=node.capacity_bytes,
+            error_rate=self._watch.error_rate(node.node_id),
+            latency_s=self._watch.latency_s(node.node_id),
+        )
+        if not node.is_online:
+            return health.absent(vitals)
+        return health.examine(vitals, self.settings, node.barred)
+
+    async def probe(self) -> None:
+        """Measure how long each online node takes to answer."""
+        online = [node for node in (await self.view()).values() if node.is_online]
+        await self._watch.probe({node.node_id: self.store(node) for node in online})
+        self._tell_unwell(online)
+
+    async def keep_probing(self, round_s: float) -> None:
+        """Until cancelled; by every gateway, since each has its own way to the nodes."""
+        await self._watch.keep_probing(self.probe, round_s, self.settings.offline_after_s)
 
     async def place(self, length: int) -> Placing:
         """Where a new chunk of `length` bytes may go. Raises: NodesTooFew, PoolFull; then nothing may be kept."""
         view = await self.view()
         wanted, quorum = await self.copies()
-        online = [node for node in view.values() if node.is_online]
-        if len(online) < quorum:
+        well = [node for node in view.values() if node.is_online and not self.health(node).is_unwell]
+        if len(well) < quorum:
             self.forget_view()
-            raise NodesTooFew(online=len(online), quorum=quorum)
-        takers = [self.candidate(node) for node in online if node.takes_chunks]
+            raise NodesTooFew(online=len(well), quorum=quorum)
+        takers = list((await self.takers()).values())
         ordered = placement.order(takers, length, [random.uniform(1e-9, 1) for _ in takers])  # noqa: S311 - spread only
         if len(ordered) < quorum:
             raise PoolFull(candidates=len(ordered), quorum=quorum)
@@ -175,8 +237,21 @@ class Nodes:
         for key in [key for key in self._stores if key[0] == node_id]:
             await self._stores.pop(key).close()
 
+    def _tell_unwell(self, online: Iterable[NodeState]) -> None:
+        """To the log, once: health is this gateway's own view, and no event of the cluster's."""
+        reasons = {node.node_id: one.reason for node in online if (one := self.health(node)).is_unwell}
+        for node_id in reasons.keys() - self._unwell:
+            log.warning("%s gets no new chunks from here: %s", node_id, reasons[node_id])
+        for node_id in self._unwell - reasons.keys():
+            log.info("%s is not unwell any more", node_id)
+        self._unwell = set(reasons)
+
+    def _free_bytes(self, node: NodeState) -> int:
+        return node.free_bytes - self._placed.get(node.node_id, 0)
+
     def _heard_of(self, node_id: str) -> None:
         self._suspects.pop(node_id, None)
+        self._watch.forget(node_id)
         self.forget_view()
         self.repair_wanted.set()
 

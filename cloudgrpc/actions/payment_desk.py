@@ -17,6 +17,7 @@ from cloudgrpc.meta.payment_lists import Filter
 
 if TYPE_CHECKING:
     from cloudgrpc.actions.settling import Settling
+    from cloudgrpc.core.operators import Operator
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.models import Payment
     from cloudgrpc.meta.payment_lists import Totals
@@ -55,28 +56,28 @@ class PaymentDesk:
         except (CampayDown, TimeoutError):
             return None
 
-    async def reconcile(self, payment_id: str) -> Payment:
+    async def reconcile(self, operator: Operator, payment_id: str) -> Payment:
         """Ask Campay how a payment stands. Raises: PaymentUnknown, PaymentsOff, CampayDown."""
         words = "an operator asked Campay"
-        await self._db.run(payment_acts.note_act, payment_id, "reconciled", words, VISITOR.get())
+        await self._db.run(payment_acts.note_act, payment_id, "reconciled", words, VISITOR.get(), operator.name)
         await self._settling.reconcile(payment_id)
         return await self._db.read(payments.known, payment_id)
 
-    async def set_reference(self, payment_id: str, reference: str) -> Payment:
+    async def set_reference(self, operator: Operator, payment_id: str, reference: str) -> Payment:
         """Raises: InvalidField, and what Settling.adopt raises."""
         told = reference.strip()
         if not REFERENCE.fullmatch(told):
             raise InvalidField(field="transaction_ref", reason="is no reference of Campay's")
-        await self._settling.adopt(payment_id, told, VISITOR.get())
+        await self._settling.adopt(payment_id, told, VISITOR.get(), operator.name)
         return await self._db.read(payments.known, payment_id)
 
-    async def refund(self, payment_id: str, reason: str) -> tuple[Payment, int, int]:
+    async def refund(self, operator: Operator, payment_id: str, reason: str) -> tuple[Payment, int, int]:
         """The payment, and the account's quota and use now. Raises: InvalidField, PaymentUnknown, NotRefundable."""
-        return await self._db.run(payment_acts.refund, payment_id, _reason(reason), VISITOR.get())
+        return await self._db.run(payment_acts.refund, payment_id, _reason(reason), VISITOR.get(), operator.name)
 
-    async def close(self, payment_id: str, reason: str) -> Payment:
+    async def close(self, operator: Operator, payment_id: str, reason: str) -> Payment:
         """Raises: InvalidField, PaymentUnknown, NotClosable."""
-        return await self._db.run(payment_acts.close, payment_id, _reason(reason), VISITOR.get())
+        return await self._db.run(payment_acts.close, payment_id, _reason(reason), VISITOR.get(), operator.name)
 
 
 def filter_of(

@@ -120,9 +120,9 @@ class Settling:
             await self._search(payment)
         await self.look(payment_id)
 
-    async def adopt(self, payment_id: str, reference: str, visitor: Visitor) -> None:
-        """Take a reference on for a payment that has none, if Campay's record of it is about this payment. `visitor`:
-        of the operator who gives it.
+    async def adopt(self, payment_id: str, reference: str, visitor: Visitor, operator: str) -> None:
+        """Take a reference on for a payment that has none, if Campay's record of it is about this payment. `visitor`
+        and `operator`: who gives it, and that one's name.
 
         Raises: PaymentsOff, CampayDown, PaymentUnknown, ReferenceKnown, ReferenceTaken, ReferenceWrong.
         """
@@ -133,7 +133,7 @@ class Settling:
         differs = difference(_expected(payment, reference), record) if record else payments.UNKNOWN
         if record is None or differs:
             raise ReferenceWrong(reference=reference, reason=differs)
-        await self._take_on(payment, record, visitor)
+        await self._take_on(payment, record, visitor, operator)
 
     async def close(self) -> None:
         """What is under way is asked again at the next start."""
@@ -181,9 +181,17 @@ class Settling:
         if record and record.reference == reference and record.external_reference == payment.payment_id:
             await self._take_on(payment, record)
 
-    async def _take_on(self, payment: Payment, record: Record, visitor: Visitor | None = None) -> None:
+    async def _take_on(
+        self, payment: Payment, record: Record, visitor: Visitor | None = None, operator: str = ""
+    ) -> None:
         taken = await self._db.run(
-            payments.collected, payment.payment_id, record.reference, "", self._often_us, visitor=visitor
+            payments.collected,
+            payment.payment_id,
+            record.reference,
+            "",
+            self._often_us,
+            visitor=visitor,
+            operator=operator,
         )
         if taken:
             await self._settle(payment, record)

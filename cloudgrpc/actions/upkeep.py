@@ -6,6 +6,7 @@ One gateway at a time leads them; two by mistake are harmless, since every step 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from cloudgrpc.actions.nodes import Nodes
-    from cloudgrpc.actions.repair import Repair
+    from cloudgrpc.actions.tending import Tending
     from cloudgrpc.config import Upkeep as Settings
     from cloudgrpc.meta.db import Database
 
@@ -30,24 +31,29 @@ EXPIRED_AT_ONCE = 100
 
 
 class Upkeep:
-    """`chores`: further rounds, that others know how to do; `apart`: by their lease, those that another gateway may
-    lead."""
+    """`chores`: further rounds, that others know how to do; `harmless`: those that make and delete nothing; `apart`: by
+    their lease, those that another gateway may lead. While `paused` says so, only the last two kinds are done, and the
+    nodes are watched."""
 
     def __init__(
         self,
         database: Database,
         nodes: Nodes,
-        repair: Repair,
-        chores: Sequence[Chore],
+        tending: Tending,
         settings: Settings,
         *,
+        chores: Sequence[Chore],
+        harmless: Sequence[Chore],
         apart: Mapping[str, Chore],
+        paused: Callable[[], Awaitable[bool]],
     ) -> None:
         self._db = database
         self._nodes = nodes
-        self._repair = repair
+        self._tending = tending
         self._chores = chores
+        self._harmless = harmless
         self._apart = apart
+        self._paused = paused
         self._settings = settings
         self._holder = secrets.token_hex(8)
         # Heartbeats that came while this gateway was down or asleep are missing: nobody is late before one could come.
@@ -57,25 +63,52 @@ class Upkeep:
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as rounds:
-            rounds.create_task(self._every(self._watch_nodes))
-            rounds.create_task(self._every(self._end_uploads))
-            rounds.create_task(self._every(self._repair_all, self._nodes.repair_wanted))
-            for chore in self._chores:
+            for chore in (self._watch_nodes, *self._harmless):
                 rounds.create_task(self._every(chore))
+            for chore in (self._end_uploads, self._tending.note_drained, *self._chores):
+                rounds.create_task(self._every(self._unless_paused(chore)))
             for lease, chore in self._apart.items():
                 rounds.create_task(self._every(chore, lease=lease))
+            rounds.create_task(self._tend())
 
-    async def _every(self, step: Chore, wanted: asyncio.Event | None = None, lease: str = "upkeep") -> None:
-        """Run a step each round, or at once when `wanted` is set; one that fails is logged and tried again."""
+    async def _every(self, step: Chore, lease: str = "upkeep") -> None:
+        """Run a step each round."""
         while True:
-            try:
-                if await self._leads(lease):
-                    await step()
-            except CloudError as error:
-                log.warning("upkeep: %s", error)
-            except Exception:
-                log.exception("upkeep: a round failed and is tried again")
-            await _sleep(self._settings.round_s, wanted)
+            await self._lead(lease, step)
+            await asyncio.sleep(self._settings.round_s)
+
+    async def _tend(self) -> None:
+        """The same, or at once when somebody has seen something to do, or while there is more of it."""
+        wanted = self._nodes.repair_wanted
+        while True:
+            is_wanted = wanted.is_set()
+            wanted.clear()
+            is_more = False
+
+            async def tend(is_wanted: bool = is_wanted) -> None:
+                nonlocal is_more
+                is_more = await self._tending.round(is_wanted)
+
+            await self._lead("upkeep", self._unless_paused(tend))
+            if not is_more:
+                await _until(wanted, self._settings.round_s)
+
+    def _unless_paused(self, step: Chore) -> Chore:
+        async def run() -> None:
+            if not await self._paused():
+                await step()
+
+        return run
+
+    async def _lead(self, lease: str, step: Chore) -> None:
+        """Do it if it is this gateway's turn; one that fails is logged and tried again."""
+        try:
+            if await self._leads(lease):
+                await step()
+        except CloudError as error:
+            log.warning("upkeep: %s", error)
+        except Exception:
+            log.exception("upkeep: a round failed and is tried again")
 
     async def _leads(self, lease: str) -> bool:
         span = int(max(self._settings.round_s * 3, 5) * 1_000_000)
@@ -101,21 +134,8 @@ class Upkeep:
                 log.info("upload %s was abandoned: nothing was heard of it", upload_id)
         await self._db.run(uploads.forget, int(self._settings.upload_record_s * 1_000_000))
 
-    async def _repair_all(self) -> None:
-        total = 0
-        while made := await self._repair.round():
-            total += made
-        if total:
-            log.info("%d lost copies were made again", total)
 
-
-async def _sleep(seconds: float, wanted: asyncio.Event | None) -> None:
-    if wanted is None:
-        await asyncio.sleep(seconds)
-        return
-    try:
+async def _until(wanted: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await wanted.wait()
-    except TimeoutError:
-        pass
-    wanted.clear()

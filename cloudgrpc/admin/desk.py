@@ -32,8 +32,8 @@ class Wanted:
 
 class Desk:
     def __init__(self, gateway: Gateway, key: str) -> None:
-        self._gateway = gateway
-        self._key = key
+        self.gateway = gateway
+        self.key = key
 
     def payments(self, wanted: Wanted, most: int = 0) -> Iterator[pb.PaymentRecord]:
         """The newest first, at most so many; 0: all there are."""
@@ -41,7 +41,7 @@ class Desk:
 
     def _payments(self, wanted: Wanted, page_size: int) -> Iterator[pb.PaymentRecord]:
         request = pb.ListPaymentsRequest(
-            admin_key=self._key,
+            admin_key=self.key,
             status=wanted.status,
             user=wanted.user,
             since=wanted.since,
@@ -51,7 +51,7 @@ class Desk:
             page_size=page_size,
         )
         while True:
-            reply = self._gateway.call(self._gateway.admin.ListPayments, request)
+            reply = self.gateway.call(self.gateway.admin.ListPayments, request)
             yield from reply.payments
             if not reply.next_page_token:
                 return
@@ -59,26 +59,26 @@ class Desk:
 
     def totals(self, wanted: Wanted) -> pb.PaymentTotalsResponse:
         """Of all statuses."""
-        request = pb.PaymentTotalsRequest(admin_key=self._key, user=wanted.user, since=wanted.since, until=wanted.until)
+        request = pb.PaymentTotalsRequest(admin_key=self.key, user=wanted.user, since=wanted.since, until=wanted.until)
         # The gateway asks Campay for the balance.
-        return self._gateway.call(self._gateway.admin.GetPaymentTotals, request, CAMPAY_TIMEOUT_S)
+        return self.gateway.call(self.gateway.admin.GetPaymentTotals, request, CAMPAY_TIMEOUT_S)
 
     def named(self, beginning: str) -> pb.PaymentRecord:
         """By a whole ID, or how it begins. Raises: PaymentUnknown, UsageWrong."""
         return named(beginning, self.payments(Wanted(id_begins=beginning.strip().lower())))
 
     def reconcile(self, payment_id: str) -> pb.ReconcilePaymentResponse:
-        request = pb.ReconcilePaymentRequest(admin_key=self._key, payment_id=payment_id)
-        return self._gateway.call(self._gateway.admin.ReconcilePayment, request, CAMPAY_TIMEOUT_S)
+        request = pb.ReconcilePaymentRequest(admin_key=self.key, payment_id=payment_id)
+        return self.gateway.call(self.gateway.admin.ReconcilePayment, request, CAMPAY_TIMEOUT_S)
 
     def set_reference(self, payment_id: str, reference: str) -> pb.SetPaymentReferenceResponse:
-        request = pb.SetPaymentReferenceRequest(admin_key=self._key, payment_id=payment_id, transaction_ref=reference)
-        return self._gateway.call(self._gateway.admin.SetPaymentReference, request, CAMPAY_TIMEOUT_S)
+        request = pb.SetPaymentReferenceRequest(admin_key=self.key, payment_id=payment_id, transaction_ref=reference)
+        return self.gateway.call(self.gateway.admin.SetPaymentReference, request, CAMPAY_TIMEOUT_S)
 
     def close(self, payment_id: str, reason: str) -> pb.ClosePaymentResponse:
-        request = pb.ClosePaymentRequest(admin_key=self._key, payment_id=payment_id, reason=reason)
-        return self._gateway.call(self._gateway.admin.ClosePayment, request)
+        request = pb.ClosePaymentRequest(admin_key=self.key, payment_id=payment_id, reason=reason)
+        return self.gateway.call(self.gateway.admin.ClosePayment, request)
 
     def refund(self, payment_id: str, reason: str) -> pb.RefundPaymentResponse:
-        request = pb.RefundPaymentRequest(admin_key=self._key, payment_id=payment_id, reason=reason)
-        return self._gateway.call(self._gateway.admin.RefundPayment, request)
+        request = pb.RefundPaymentRequest(admin_key=self.key, payment_id=payment_id, reason=reason)
+        return self.gateway.call(self.gateway.admin.RefundPayment, request)

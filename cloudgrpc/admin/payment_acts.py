@@ -34,9 +34,7 @@ PAY_BACK = "The money itself does not move by this: pay it back at the mobile op
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
-    """Raises: UsageWrong; SystemExit for --help."""
-    if words[0] != NAME:
-        raise UsageWrong(reason=f"there is no act {words[0]!r}; there is: {NAME}")
+    """Raises: SystemExit for --help, and for words that make no sense."""
     args: argparse.Namespace = _parser().parse_args(words[1:])
     return args
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 LABEL_LETTERS = 14
+LINES = 20
 OFF = "Nothing is sold now: the gateway has no account at Campay"
 TITLES = ["ID", "When", "Tier", "Amount", "Status", "From", "Who"]
 
@@ -42,14 +43,15 @@ def wanted(args: argparse.Namespace) -> View:
     now = datetime.now(UTC)
     if args.status is not None and args.status not in [*State]:
         raise UsageWrong(reason=f"--status is one of {', '.join(State)}, not {args.status!r}")
-    if args.lines < 0:
+    if args.lines is not None and args.lines < 0:
         raise UsageWrong(reason="-n is a whole number; 0 means all")
     since = dates.start(args.since, now) if args.since else ""
     until = _until(args.until, now) if args.until else ""
     # Until is the first moment that is not meant.
     last = min(now, datetime.fromisoformat(until) - timedelta(seconds=1)) if until else now
     meant = Wanted(args.status or "", args.user or "", since, until, args.attention)
-    return View(meant, args.lines, args.json, last.astimezone(UTC).date())
+    lines = LINES if args.lines is None else args.lines
+    return View(meant, lines, args.json, last.astimezone(UTC).date())
 
 
 def show(desk: Desk, view: View) -> None:

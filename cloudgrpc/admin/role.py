@@ -1,11 +1,15 @@
-"""`cloudgrpc admin …`: one view or one act, with the admin key."""
+"""`cloudgrpc admin …`: the dashboard, one view or one act, with the admin key."""
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import TYPE_CHECKING
 
+from cloudgrpc.admin import views
 from cloudgrpc.admin.desk import Desk
 from cloudgrpc.admin.key import admin_key
+from cloudgrpc.admin.lookout import Lookout
 from cloudgrpc.clients import render
 from cloudgrpc.clients.session import Gateway
 from cloudgrpc.errors import CloudError, Exit, UsageWrong
@@ -16,40 +20,60 @@ if TYPE_CHECKING:
 
     from cloudgrpc.config import Config
 
-FILTERS = ("status", "user", "since", "until")
+# The first word of an act -> the module with `parsed(words)` and `run(desk, args)`, which may return an exit code.
+# `parsed` gets all the words.
+ACTS: dict[str, str] = {
+    **dict.fromkeys(["quota", "user"], "cloudgrpc.admin.account_acts"),
+    **dict.fromkeys(["node", "repair", "scrub"], "cloudgrpc.admin.node_acts"),
+    **dict.fromkeys(["check", "backup", "restore", "reconcile"], "cloudgrpc.admin.care_acts"),
+    "key": "cloudgrpc.admin.key_acts",
+    "payment": "cloudgrpc.admin.payment_acts",
+}
 
 
 def run(config: Config, args: argparse.Namespace) -> int:
-    """The words of an act, or the flags of a view. Returns the exit code."""
+    """The words of an act, the flags of a view, or neither for the dashboard. Returns the exit code."""
     try:
         if args.words:
-            _act(config, args)
-        else:
-            _view(config, args)
+            return _act(config, args)
+        return _view(config, args) if views.given(args) else _dashboard(config, args)
     except CloudError as error:
         render.print_failure(error)
         return error.exit_code
+
+
+def _view(config: Config, args: argparse.Namespace) -> int:
+    name = views.chosen(args)
+    view = importlib.import_module(f"cloudgrpc.admin.{views.VIEWS[name].module}")
+    wanted = view.wanted(args)
+    with _gateway(config, args) as gateway:
+        desk = Desk if name == "payments" else Lookout
+        return view.show(desk(gateway, admin_key(config)), wanted) or Exit.OK
+
+
+def _dashboard(config: Config, args: argparse.Namespace) -> int:
+    # It is drawn on stderr.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        flags = ", ".join(f"--{name}" for name in views.VIEWS)
+        raise UsageWrong(reason=f"the dashboard needs a terminal; for a program there are {flags}, with --json")
+    with _gateway(config, args) as gateway:
+        lookout, desk = Lookout(gateway, key := admin_key(config)), Desk(gateway, key)
+        lookout.status()  # what is wrong is told before the screen is taken
+        from cloudgrpc.admin import dashboard
+
+        dashboard.run(lookout, desk)
     return Exit.OK
 
 
-def _view(config: Config, args: argparse.Namespace) -> None:
-    if not args.payments:
-        raise UsageWrong(reason="name a view, such as --payments; the other flags say which payments are meant")
-    from cloudgrpc.admin import payment_view
-
-    wanted = payment_view.wanted(args)
-    with _gateway(config, args) as gateway:
-        payment_view.show(Desk(gateway, admin_key(config)), wanted)
-
-
-def _act(config: Config, args: argparse.Namespace) -> None:
-    if args.payments or args.attention or args.json or any(getattr(args, name) is not None for name in FILTERS):
+def _act(config: Config, args: argparse.Namespace) -> int:
+    if views.given(args):
         raise UsageWrong(reason="an act goes by itself; its own words come behind it")
-    from cloudgrpc.admin import payment_acts
-
-    told = payment_acts.parsed(args.words)
+    if args.words[0] not in ACTS:
+        raise UsageWrong(reason=f"there is no act {args.words[0]!r}; there are: {', '.join(ACTS)}")
+    acts = importlib.import_module(ACTS[args.words[0]])
+    told = acts.parsed(args.words)
     with _gateway(config, args) as gateway:
-        payment_acts.run(Desk(gateway, admin_key(config)), told)
+        return acts.run(Desk(gateway, admin_key(config)), told) or Exit.OK
 
 
 def _gateway(config: Config, args: argparse.Namespace) -> Gateway:

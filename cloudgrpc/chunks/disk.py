@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from cloudgrpc.chunks.base import CHUNK_ID, Chunk, check_after, check_chunk, check_id, checksum_of
 from cloudgrpc.chunks.durable import FULL_ERRNOS, NewFile, Os, write_together
 from cloudgrpc.chunks.folder import PREFIXES, Identity, NodeFolder
+from cloudgrpc.chunks.read_only import ReadOnly
 from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, CloudError, DiskFailed, DiskFull
 
 if TYPE_CHECKING:
@@ -34,16 +35,28 @@ log = logging.getLogger(__name__)
 HEADER = struct.Struct(">6sBBQ16s")
 MAGIC, VERSION, FLAGS = b"CGCHNK", 1, 0
 THREADS = 8  # most of them wait for a flush
-TROUBLE_S = 30.0  # for so long a write that failed keeps the node read-only in the gateway's eyes
 
 
 @dataclass(frozen=True)
 class DiskUsage:
-    """What a heartbeat says. `used_bytes` are the chunks' own, without headers."""
+    """What a heartbeat says. `used_bytes` are the chunks' own, without headers; `read_only_reason`: "" while it takes
+    new chunks."""
 
     used_bytes: int
     chunk_count: int
-    read_only: bool
+    read_only_reason: str
+
+    @property
+    def read_only(self) -> bool:
+        return bool(self.read_only_reason)
+
+
+@dataclass(frozen=True)
+class DiskRoom:
+    """What is free on the disk itself, and how many damaged chunks were put aside."""
+
+    free_bytes: int
+    quarantined: int
 
 
 class DiskStore:
@@ -64,8 +77,9 @@ class DiskStore:
         self._folder = folder
         self._reserve_bytes = reserve_bytes
         self._disk = disk or Os()
-        self._clock = clock
-        self._troubled_until = float("-inf")
+        self._read_only = ReadOnly(folder, self._disk, reserve_bytes, clock)
+        if folder.trouble is not None:
+            self._read_only.note_failure(folder.trouble)
         self._counting = threading.Lock()
         # One writer a folder at a time: what is looked at before a rename is still true after it.
         self._writing = {prefix: threading.Lock() for prefix in PREFIXES}
@@ -147,6 +161,10 @@ class DiskStore:
 
     async def usage(self) -> DiskUsage:
         return await self._threaded(self._usage)
+
+    async def room(self) -> DiskRoom:
+        """Raises: DiskFailed."""
+        return await self._threaded(self._room)
 
     def close(self) -> None:
         """Finish what was begun, then let another process use the folder."""
@@ -249,7 +267,7 @@ class DiskStore:
                 log.warning("chunk %s cannot be deleted: %s", chunk_id, error)
                 return False
         self._count(-1, -stored_bytes)
-        self._troubled_until = float("-inf")  # there may be room again
+        self._read_only.note_room_made()
         return True
 
     def _page(self, after: str, limit: int) -> list[str]:
@@ -273,16 +291,15 @@ class DiskStore:
             self._folder.adopt(cluster_id)
 
     def _usage(self) -> DiskUsage:
-        return DiskUsage(self.used_bytes, self.chunk_count, self._is_full() or self._clock() < self._troubled_until)
+        if trial := self._read_only.trial():
+            self._threads.submit(trial)  # not waited for: heartbeats go on while a disk hangs
+        reason = self._read_only.reason(self.used_bytes, self.capacity_bytes)
+        return DiskUsage(self.used_bytes, self.chunk_count, reason)
 
-    def _is_full(self) -> bool:
-        if self.used_bytes >= self.capacity_bytes:
-            return True
-        try:
-            return self._disk.free_bytes(self._folder.path) < self._reserve_bytes
-        except OSError as error:
-            log.warning("%s: %s", self._folder.path, error)
-            return True
+    def _room(self) -> DiskRoom:
+        with self._failures():
+            quarantined = sum(1 for _ in self._folder.quarantine.iterdir())
+            return DiskRoom(self._disk.free_bytes(self._folder.path), quarantined)
 
     def _count_all(self) -> None:
         for prefix in PREFIXES:
@@ -292,11 +309,11 @@ class DiskStore:
     def _reserve(self, length: int) -> None:
         """Count a chunk before it is written, so that writers at the same time cannot overfill the node together."""
         if self._disk.free_bytes(self._folder.path) - length < self._reserve_bytes:
-            self._be_troubled()
+            self._read_only.note_no_room(length)
             raise DiskFull(node_id=self.name)
         with self._counting:
             if self.used_bytes + length > self.capacity_bytes:
-                self._be_troubled()
+                self._read_only.note_no_room(length)
                 raise DiskFull(node_id=self.name)
             self.used_bytes += length
             self.chunk_count += 1
@@ -306,9 +323,6 @@ class DiskStore:
             self.chunk_count += chunks
             # A file that was cut after it was counted gives back less than it took.
             self.used_bytes = max(self.used_bytes + length, 0)
-
-    def _be_troubled(self) -> None:
-        self._troubled_until = self._clock() + TROUBLE_S
 
     @contextlib.contextmanager
     def _failures(self, *, writing: bool = False) -> Iterator[None]:
@@ -320,7 +334,7 @@ class DiskStore:
 
     def _failure(self, error: OSError, *, writing: bool) -> CloudError:
         if writing:
-            self._be_troubled()
+            self._read_only.note_failure(error)
         log.error("%s: %s", self._folder.path, error)
         if error.errno in FULL_ERRNOS:
             return DiskFull(node_id=self.name)

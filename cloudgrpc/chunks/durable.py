@@ -83,6 +83,14 @@ class Os:
                 return _read_directly(file.fileno(), head_bytes)
             return _read_exactly(file.fileno(), head_bytes), _read_exactly(file.fileno(), max(length - head_bytes, 0))
 
+    def open_lock(self, path: Path) -> int:
+        """A descriptor to hold a lock by; the file is made when it is missing."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def is_read_only(self, folder: Path) -> bool:
+        """Whether its file system is mounted so; Linux does it by itself when a disk fails."""
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
     def free_bytes(self, folder: Path) -> int:
         """Room for those who are not root."""
         volume = os.statvfs(folder)

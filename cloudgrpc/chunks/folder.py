@@ -38,31 +38,38 @@ class Identity(Struct, frozen=True):
 
 
 class NodeFolder:
-    """A node's folder in use by this process, from `open` to `close`."""
+    """A node's folder in use by this process, from `open` to `close`. `trouble`: why it could not be made ready for
+    writing; it can be read all the same."""
 
     def __init__(self, path: Path, disk: Os, lock: int, identity: Identity) -> None:
         self.path = path
         self.identity = identity
         self.tmp = path / "tmp"
         self.quarantine = path / "quarantine"
+        self.trouble: OSError | None = None
         self._disk = disk
         self._lock: int | None = lock
 
     @classmethod
     def open(cls, path: Path, node_id: str, disk: Os) -> NodeFolder:
-        """Lock the folder and make what it lacks.
+        """Lock the folder and make what it lacks. One that has chunks is opened for reading when it cannot be written.
 
         Raises: FolderForeign (nothing was touched), FolderInUse, LocalFile.
         """
         try:
             _refuse_foreign(path, node_id)
             _make_root(path, disk)
-            lock = _lock(path)
+            lock = _lock(path, disk)
             try:
                 # Read again: another process may have been here between the first look and the lock.
-                identity = _refuse_foreign(path, node_id) or Identity(node_id, secrets.token_hex(16))
-                folder = cls(path, disk, lock, identity)
-                folder._furnish()
+                standing = _refuse_foreign(path, node_id)
+                folder = cls(path, disk, lock, standing or Identity(node_id, secrets.token_hex(16)))
+                try:
+                    folder._furnish()
+                except OSError as error:
+                    if standing is None:
+                        raise
+                    folder.trouble = error
             except BaseException:
                 os.close(lock)
                 raise
@@ -135,9 +142,16 @@ def _make_root(path: Path, disk: Os) -> None:
         disk.fsync_folder(path.parent)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, disk: Os) -> int:
     # A file, since NFS locks no folders. It ends with the process, however that ends.
-    descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = path / "lock"
+    try:
+        descriptor = disk.open_lock(lock)
+    except OSError as error:
+        try:
+            descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)  # enough to lock it, but for NFS
+        except OSError:
+            raise error from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -10,16 +11,20 @@ import grpc
 from cloudgrpc import rpc
 from cloudgrpc.chunks.base import Chunk, check_after, check_chunk, check_id, checksum_of
 from cloudgrpc.chunks.together import Together
+from cloudgrpc.core.scrub import Verified
 from cloudgrpc.errors import CATALOGUE, ChunkCorrupt, CloudError, Internal, NodeUnavailable
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
 from cloudgrpc.wire import pack_store_request, pack_store_requests, split_data
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
+    from cloudgrpc.core.scrub import Claim
+
     Answer = TypeVar("Answer")
+    Watch = Callable[[CloudError | None], object]
 
 NODE_KEY = "cloudgrpc-node"  # the node a call is meant for: another one may listen on its old port by now
 IDS_PER_DELETE = 10_000
@@ -27,18 +32,29 @@ IDS_PER_PAGE = 50_000
 # A connection of its own: a shared one to an address that failed pauses before it tries again, even for a new store.
 OPTIONS = [*rpc.CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
 SMALL_BYTES = 128 << 10  # puts up to this go together with others to the same node
+SLOWEST_READ = 4 << 20  # bytes a second: a disk that reads slower beside other work is not well
 COPY_TIMEOUTS = 4  # a copy is read, sent, flushed, and waits its turn on both nodes
 
 
 class RemoteStore:
     """The store of the node at `host:port`. Made within a running event loop; `timeout_s` limits every call.
 
-    `node_id` "" means whichever node is there.
+    `node_id` "" means whichever node is there. `watch` hears how each call ended: None, or the node's failure.
     """
 
-    def __init__(self, node_id: str, host: str, port: int, secret: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        host: str,
+        port: int,
+        secret: str,
+        timeout_s: float,
+        *,
+        watch: Watch = lambda _: None,
+    ) -> None:
         self.name = node_id or rpc.address(host, port)
         self._timeout_s = timeout_s
+        self._watch = watch
         self._metadata = ((rpc.SECRET_KEY, secret), (NODE_KEY, node_id))
         self._channel = grpc.aio.insecure_channel(rpc.address(host, port), options=OPTIONS)
         self._closed = False
@@ -102,36 +118,63 @@ class RemoteStore:
         """
         check_chunk(Chunk(chunk_id, b"", checksum))
         request = pb.CopyChunkRequest(chunk_id=chunk_id, checksum=checksum, source_host=host, source_port=port)
-        await self._call(self._stub.CopyChunk, request, timeouts=COPY_TIMEOUTS)
+        # What this node tells may be of the other one, which failed to give it the chunk.
+        await self._call(
+            self._stub.CopyChunk,
+            request,
+            timeouts=COPY_TIMEOUTS,
+            watch=lambda failure: self._watch(failure if failure and failure.facts else None),
+        )
+
+    async def verify(self, claims: Sequence[Claim]) -> Verified:
+        """Have this node read chunks and compare them; at most 1000. Raises: NodeUnavailable, when nothing is known."""
+        request = pb.VerifyChunksRequest(
+            chunks=[pb.ChunkClaim(chunk_id=check_id(one.chunk_id), checksum=one.checksum) for one in claims]
+        )
+        read_s = sum(one.length for one in claims) / SLOWEST_READ
+        timeouts = 1 + math.ceil(read_s / self._timeout_s)
+        response = await self._call(self._stub.VerifyChunks, request, timeouts=timeouts)
+        outcomes = [_outcome(outcome) for outcome in response.outcomes]
+        if len(outcomes) != len(claims):
+            raise self._unavailable("it did not tell what became of each chunk")
+        return Verified(outcomes, response.bytes_read)
 
     async def _put_together(self, packed: Sequence[bytes]) -> list[CloudError | None]:
         """Keep several small chunks; what became of each. Raises: NodeUnavailable, when nothing is known."""
-        response = await self._call(self._store_many, pack_store_requests(packed))
-        return [
-            CATALOGUE.get(outcome.error_code, Internal).told(outcome.message) if outcome.error_code else None
-            for outcome in response.outcomes
-        ]
+        response = await self._call(
+            self._store_many, pack_store_requests(packed), watch=lambda failure: failure and self._watch(failure)
+        )
+        outcomes = [_outcome(outcome) for outcome in response.outcomes]
+        for outcome in outcomes:
+            self._watch(outcome)
+        return outcomes
 
     async def close(self) -> None:
         """Calls under way fail as if the node were gone."""
         self._closed = True
         await self._channel.close()
 
-    async def _call(self, method: Any, request: object, timeouts: int = 1) -> Any:
-        """`method`: one of the channel's; the stubs' own types are of the synchronous kind."""
+    async def _call(self, method: Any, request: object, timeouts: int = 1, watch: Watch | None = None) -> Any:
+        """`method`: one of the channel's; the stubs' own types are of the synchronous kind. `watch` instead of ours."""
         if self._closed:
             raise self._unavailable("the connection was closed")
         call: Awaitable[Any] = method(request, timeout=self._timeout_s * timeouts, metadata=self._metadata)
+        watch = watch or self._watch
         try:
-            return await call
+            answer = await call
         except grpc.aio.AioRpcError as failure:
-            raise self._error(failure, self._timeout_s * timeouts) from failure
+            error = self._error(failure, self._timeout_s * timeouts)
+            if not self._closed:
+                watch(error)
+            raise error from failure
         except asyncio.CancelledError as error:
             # Closing a channel cancels its calls, which must not look as if our caller had been cancelled.
             task = asyncio.current_task()
             if self._closed and not (task and task.cancelling()):
                 raise self._unavailable("the connection was closed") from error
             raise
+        watch(None)
+        return answer
 
     def _error(self, failure: grpc.aio.AioRpcError, timeout_s: float) -> CloudError:
         """What the node said; without a code of ours, it was not the node that spoke."""
@@ -143,3 +186,7 @@ class RemoteStore:
 
     def _unavailable(self, reason: str) -> NodeUnavailable:
         return NodeUnavailable(node_id=self.name, reason=reason.rstrip("."))
+
+
+def _outcome(outcome: pb.StoreOutcome) -> CloudError | None:
+    return CATALOGUE.get(outcome.error_code, Internal).told(outcome.message) if outcome.error_code else None

@@ -9,6 +9,7 @@ from cloudgrpc.core import otp
 from cloudgrpc.core.otp import SentCode, Verdict
 from cloudgrpc.core.pace import in_seconds
 from cloudgrpc.errors import (
+    AccountDisabled,
     AccountUnknown,
     AlreadyEnrolled,
     PoolPromised,
@@ -55,6 +56,8 @@ _CALLER = Prepared(
             Session.session_id,
             Session.expires_at,
             Account.closes_at,
+            Account.disabled_at,
+            Account.disabled_reason,
         )
         .join(Account)
         .where((Session.digest == blank("digest")) & (Session.expires_at > blank("now")))
@@ -127,11 +130,13 @@ def judge_code(
 def enroll(email: str, full_name: str, proof: str, session: NewSession, promise: Promise) -> Caller:
     """Make an account with its root folder and first session. `proof`: digest of the token, or "" to go by the peer.
 
-    Raises: ProofMissing, AlreadyEnrolled, PoolPromised.
+    Raises: ProofMissing, AccountDisabled, AlreadyEnrolled, PoolPromised.
     """
     use_proof(email, proof, session.visitor)
     promises.take_turn()
-    if Account.get_or_none(Account.email == email):
+    standing = Account.get_or_none(Account.email == email)
+    if standing is not None:
+        check_enabled(standing.disabled_at, standing.disabled_reason)
         raise AlreadyEnrolled(email=email)
     promises.check(promise.new_account_bytes, promise, PoolPromised)
     moment, account_id, root_id = now(), new_id(), new_id()
@@ -158,7 +163,7 @@ def enroll(email: str, full_name: str, proof: str, session: NewSession, promise:
 
 
 def log_in(email: str, proof: str, session: NewSession) -> Caller:
-    """Raises: ProofMissing, AccountUnknown."""
+    """Raises: ProofMissing, AccountUnknown, AccountDisabled."""
     use_proof(email, proof, session.visitor)
     account = Account.get_or_none(Account.email == email)
     if account is None:
@@ -173,11 +178,19 @@ def change_name(caller: Caller, full_name: str, visitor: Visitor) -> None:
 
 
 def find_caller(digest: str) -> Caller:
-    """Raises: SessionEnded for a session that never was, has ended, or expired."""
+    """Raises: SessionEnded for a session that never was, has ended, or expired; AccountDisabled."""
     row = _CALLER.one(digest=digest, now=now())
     if row is None:
         raise SessionEnded
-    return Caller(*row)
+    *of_caller, disabled_at, disabled_reason = row
+    check_enabled(disabled_at, disabled_reason)
+    return Caller(*of_caller)
+
+
+def check_enabled(disabled_at: int | None, reason: str) -> None:
+    """Raises: AccountDisabled."""
+    if disabled_at is not None:
+        raise AccountDisabled(why=f": {reason}" if reason else "")
 
 
 def sweep() -> None:

@@ -6,23 +6,24 @@ What may be deleted stands in `orphans`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from peewee import JOIN, SQL, Case, fn
+from peewee import fn
 
 from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.core.repair import Shortage
-from cloudgrpc.meta import events
+from cloudgrpc.core.spread import lacking
+from cloudgrpc.meta import events, spread
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.files import Holder
 from cloudgrpc.meta.models import Chunk, Copy, Node, Receipt, Stray
+from cloudgrpc.meta.spread import NOT_GOOD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-
-# Said in the very words of the index of copies that are not good, or SQLite would not use it.
-NOT_GOOD = Copy.state != SQL("'good'")
+    from cloudgrpc.core.spread import Group, Lack, Member, Survey
+    from cloudgrpc.meta.spread import Held
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,16 @@ def mark_bad(chunk_id: str, node_id: str, reason: str) -> bool:
 
 
 def add_good(chunk_id: str, node_id: str) -> bool:
-    """A node holds a verified copy now. False, and nothing is noted, when the pair is doomed or the chunk is going."""
+    """A node holds a verified copy now. False, and nothing is noted, when the pair is doomed, or the chunk is going, or
+    the node was removed."""
     chunk = locked(Chunk.select().where((Chunk.chunk_id == chunk_id) & Chunk.unreferenced_at.is_null())).first()
     doomed_stray = Stray.get_or_none(
         (Stray.node == node_id) & (Stray.chunk_id == chunk_id) & Stray.doomed_at.is_null(False)
     )
     standing = Copy.get_or_none((Copy.chunk == chunk_id) & (Copy.node == node_id))
     if chunk is None or doomed_stray is not None or (standing is not None and standing.state == "doomed"):
+        return False
+    if Node.get_or_none(Node.node_id == node_id) is None:
         return False
     Stray.delete().where((Stray.node == node_id) & (Stray.chunk_id == chunk_id)).execute()
     if standing is None:
@@ -89,55 +93,40 @@ def staying_nodes() -> int:
     return Node.select().where(Node.draining_at.is_null()).count()
 
 
-def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
-    """Referenced chunks with fewer good copies than wanted, one at least to copy from, and a node that can take
-    another, rarest first. Those that must wait are left out, else they would fill the list and starve the others.
+def short(survey: Survey, limit: int) -> list[Shortage]:
+    """Referenced chunks with fewer good copies than wanted, or in fewer zones than they could be; one at least to copy
+    from, and a node that can take another; urgent ones first, the rarest first. Those that must wait are left out, else
+    they would fill the list and starve the others.
 
-    A copy counts while its node is online, and for `delay_us` after it went.
+    A copy counts while its node is online and stays, and for a while after it went.
     """
-    everyone = list(Node.select())
-    wanted = wanted_copies(factor, staying_nodes())
-    went = now() - delay_us
-    counts = [node.node_id for node in everyone if node.is_online or (node.offline_since_at or 0) > went]
-    online = [node.node_id for node in everyone if node.is_online]
-    # Nodes by their ids, not by a join: this reads every copy there is.
-    counted, readable = _copies_on(counts), _copies_on(online)
-    scarce = (
-        Copy.select(Copy.chunk, counted.alias("counted"))
-        .where(Copy.state == "good")
-        .group_by(Copy.chunk)
-        .having((counted < wanted) & (readable > 0))
-        .alias("scarce")
-    )
-    on_it = Copy.select().where((Copy.chunk == Chunk.chunk_id) & (Copy.node == Node.node_id) & (Copy.state == "good"))
-    room = Node.capacity_bytes - Node.used_bytes >= Chunk.length
-    takers = Node.select().where(Node.is_online & ~Node.is_read_only & room & ~fn.EXISTS(on_it))
-    query = (
-        Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, scarce.c.counted)
-        .join(scarce, JOIN.INNER, on=(scarce.c.chunk_id == Chunk.chunk_id))
-        .where(Chunk.unreferenced_at.is_null() & fn.EXISTS(takers))
-        .order_by(scarce.c.counted)
-        .limit(limit)
-    )
-    short = rows(query)
-    barred = _barred([chunk_id for chunk_id, *_ in short])
-    held = holders([chunk_id for chunk_id, *_ in short])
+    lacks = {group: lacking(group.holders, survey.members, survey.wanted) for group in survey.groups}
+    found = {group.holders: lack for group, lack in lacks.items() if lack}
+    ranks: dict[tuple[bool, int, int], list[Group]] = {}
+    for group, lack in lacks.items():
+        if lack:
+            ranks.setdefault((not lack.is_urgent, lack.counted, -lack.room_bytes), []).append(group)
+    held = spread.find([(ranks[rank], -rank[2]) for rank in sorted(ranks)], limit)
+    barred = _barred([one.chunk_id for one in held])
     return [
-        Shortage(
-            chunk_id=chunk_id,
-            length=length,
-            checksum=checksum,
-            holders=tuple(holder.node_id for holder in held[chunk_id] if holder.is_good),
-            barred=barred.get(chunk_id, frozenset()),
-            missing=wanted - int(count),
-        )
-        for chunk_id, length, checksum, count in short
+        _shortage(one, found[frozenset(one.holders)], survey.members, barred.get(one.chunk_id, frozenset()))
+        for one in held
+        if frozenset(one.holders) in found
     ]
 
 
-def _copies_on(node_ids: list[str]) -> Any:
-    """How many copies of a group are on these nodes."""
-    return fn.SUM(Case(None, [(Copy.node.in_(node_ids), 1)], 0))
+def _shortage(held: Held, lack: Lack, members: Mapping[str, Member], barred: frozenset[str]) -> Shortage:
+    return Shortage(
+        chunk_id=held.chunk_id,
+        length=held.length,
+        checksum=held.checksum,
+        holders=held.holders,
+        barred=barred,
+        missing=lack.missing,
+        spread=lack.missing - lack.copies,
+        counted=tuple(node_id for node_id in held.holders if node_id in members and members[node_id].counts),
+        is_urgent=lack.is_urgent,
+    )
 
 
 def doubts(limit: int) -> list[Doubt]:

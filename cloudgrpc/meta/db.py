@@ -21,6 +21,8 @@ import psycopg2.errors
 from playhouse.pool import PooledPostgresqlDatabase
 
 from cloudgrpc.errors import DatabaseUnavailable
+from cloudgrpc.meta import bell
+from cloudgrpc.meta.bell import Bell, SharedBell
 from cloudgrpc.meta.models import DATABASE
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class Lane:
         self._batch = batch
         self._serve = serve
         self._is_closed = False
+        self._busy: set[int] = set()  # threads that serve
         self._threads = [threading.Thread(target=self._loop, name=f"{name}-{n}", daemon=True) for n in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -74,6 +77,20 @@ class Lane:
         else:
             self._calls.put(call)
         return call.future
+
+    @property
+    def waiting(self) -> int:
+        """Calls that no thread has taken."""
+        return self._calls.qsize()
+
+    @property
+    def busy(self) -> int:
+        """Threads that serve one now."""
+        return len(self._busy)
+
+    @property
+    def threads(self) -> int:
+        return len(self._threads)
 
     def close(self) -> None:
         """Serve what is queued, then end the threads and their connections."""
@@ -92,17 +109,27 @@ class Lane:
             going = calls[-1] is not None
             todo = [call for call in calls if call is not None]
             if todo:
+                self._busy.add(threading.get_ident())
                 self._serve(todo)
+                self._busy.discard(threading.get_ident())
         DATABASE.close()
 
 
 class Database:
-    """The open metadata database."""
+    """The open metadata database. `bell` tells of the events that are recorded in it."""
 
-    def __init__(self, engine: peewee.Database, writers: Lane, readers: Lane) -> None:
+    def __init__(self, engine: peewee.Database, writers: Lane, readers: Lane, bell: Bell) -> None:
         self.engine = engine
+        self.bell = bell
         self._writers = writers
         self._readers = readers
+
+    @property
+    def lanes(self) -> dict[str, Lane]:
+        """By what they do."""
+        if self._readers is self._writers:
+            return {"read and write": self._writers}
+        return {"write": self._writers, "read": self._readers}
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` as one transaction.
@@ -124,6 +151,7 @@ class Database:
         self._writers.close()
         if self._readers is not self._writers:
             self._readers.close()
+        self.bell.close()
         if isinstance(self.engine, PooledPostgresqlDatabase):
             self.engine.close_all()
 
@@ -185,13 +213,15 @@ def _open_sqlite(path: Path) -> Database:
         str(path), pragmas=PRAGMAS, timeout=LOCK_WAIT_S, lock_type="IMMEDIATE", check_same_thread=False
     )
     DATABASE.initialize(engine)
-    writers = Lane("sqlite-writer", 1, WRITES_PER_COMMIT, functools.partial(_commit_together, engine))
+    rings = Bell()
+    writers = Lane("sqlite-writer", 1, WRITES_PER_COMMIT, functools.partial(_commit_together, engine, rings))
     readers = Lane("sqlite-reader", READERS, 1, functools.partial(_read_snapshot, engine))
-    return Database(engine, writers, readers)
+    return Database(engine, writers, readers, rings)
 
 
-def _commit_together(engine: peewee.SqliteDatabase, calls: list[Call]) -> None:
+def _commit_together(engine: peewee.SqliteDatabase, rings: Bell, calls: list[Call]) -> None:
     answers: list[tuple[Call, Any, BaseException | None]] = []
+    bell.forget()
     try:
         engine.connect(reuse_if_open=True)
         with engine.atomic():
@@ -207,6 +237,8 @@ def _commit_together(engine: peewee.SqliteDatabase, calls: list[Call]) -> None:
         told = _tell(error)
         answers = [(call, None, told) for call in calls]
         engine.close()
+    else:
+        rings.committed()
     for call, result, failure in answers:
         _answer(call, result, failure)
 
@@ -236,17 +268,19 @@ def _open_postgres(settings: config.Database) -> Database:
         timeout=LOCK_WAIT_S,
     )
     DATABASE.initialize(engine)
-    lane = Lane("postgres", CONNECTIONS, 1, functools.partial(_run_pooled, engine))
-    return Database(engine, lane, lane)
+    rings = SharedBell(lambda: psycopg2.connect(**engine.connect_params, dbname=settings.name))
+    lane = Lane("postgres", CONNECTIONS, 1, functools.partial(_run_pooled, engine, rings))
+    return Database(engine, lane, lane, rings)
 
 
-def _run_pooled(engine: PooledPostgresqlDatabase, calls: list[Call]) -> None:
+def _run_pooled(engine: PooledPostgresqlDatabase, rings: Bell, calls: list[Call]) -> None:
     for call in calls:
         try:
             result = _with_retries(engine, call)
         except Exception as error:  # noqa: BLE001 - the caller gets it
             _answer(call, None, _tell(error))
         else:
+            rings.committed()
             _answer(call, result, None)
 
 
@@ -256,6 +290,7 @@ def _with_retries(engine: PooledPostgresqlDatabase, call: Call) -> object:
     for tries_left in reversed(range(TRIES)):
         is_committing = False
         try:
+            bell.forget()
             engine.connect(reuse_if_open=True)
             with engine.atomic(*([SNAPSHOT] if call.is_read else [])):
                 result = call.work()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.tree import Person
 
 NEWEST = (1 << 63) - 1  # above any event's id
-OF_THE_CALLER = ("from", "client")  # whoever made the call that did it
+OF_THE_CALLER = ("from", "client", "operator")  # whoever made the call that did it
 
 
 @dataclass(frozen=True)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import NodeIdTaken, NodeUnknown
+from cloudgrpc.errors import NodeIdTaken, NodeRemoved, NodeUnknown
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now
-from cloudgrpc.meta.models import Copy, Lease, Node, Receipt, Stray
+from cloudgrpc.meta.models import Copy, Lease, Node, Receipt, RemovedNode, Stray
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cloudgrpc.core.introductions import Introduction
 
 
 @dataclass(frozen=True)
 class NodeState:
-    """A node as the gateway knows it; sizes in bytes, by the node's last word."""
+    """A node as the gateway knows it: its row; sizes in bytes, by the node's last word."""
 
     node_id: str
     instance_id: str
@@ -28,30 +30,52 @@ class NodeState:
     capacity_bytes: int
     used_bytes: int
     chunk_count: int
+    cpu_cores: int
     is_online: bool
     is_read_only: bool
-    is_collecting: bool
+    registered_at: int
+    last_heartbeat_at: int
     offline_since_at: int | None
-    zone: str = ""
-    draining_at: int | None = None
-    read_only_reason: str = ""
+    inventory_at: int | None
+    is_collecting: bool
+    zone: str
+    read_only_reason: str
+    metrics_address: str
+    draining_at: int | None
+    scrub_after: str
+    scrub_began_at: int | None
+    scrubbed_at: int | None
+    scrub_asked_at: int | None
+    scrub_bad: int
+    read_at: int  # by the database's clock, as all times here: what the age of a heartbeat is counted from
 
     @property
     def free_bytes(self) -> int:
         return max(0, self.capacity_bytes - self.used_bytes)
 
     @property
-    def takes_chunks(self) -> bool:
-        return self.is_online and not self.is_read_only and self.draining_at is None
+    def barred(self) -> str:
+        """Why it gets no new chunks however well it is, for operators; "" when nothing bars it."""
+        if self.draining_at is not None:
+            return "draining: its copies move to other nodes"
+        return (self.read_only_reason or "it says that it is read-only") if self.is_read_only else ""
+
+    @property
+    def heartbeat_age_s(self) -> float:
+        return max(0, self.read_at - self.last_heartbeat_at) / 1_000_000
 
 
 def register(intro: Introduction) -> int:
     """Take a node in, or back; returns the capacity of the pool with it.
 
-    Raises: NodeIdTaken when the id belongs to another folder whose node is online.
+    Raises: NodeIdTaken when the id belongs to another folder whose node is online; NodeRemoved when an operator removed
+    the node with this folder.
     """
     moment = now()
     standing = locked(Node.select().where(Node.node_id == intro.node_id)).first()
+    # After the lock: a removal that was under way may have waited there, and is to be seen.
+    if RemovedNode.get_or_none(RemovedNode.instance_id == intro.instance_id):
+        raise NodeRemoved(node_id=intro.node_id)
     if standing is not None and standing.instance_id != intro.instance_id:
         if standing.is_online:
             raise NodeIdTaken(node_id=intro.node_id)
@@ -66,6 +90,9 @@ def register(intro: Introduction) -> int:
         "cpu_cores": intro.cpu_cores,
         "is_online": True,
         "is_read_only": intro.is_read_only,
+        "read_only_reason": intro.read_only_reason,
+        "zone": intro.zone,
+        "metrics_address": intro.metrics_address,
         "last_heartbeat_at": moment,
         "offline_since_at": None,
     }
@@ -79,10 +106,22 @@ def register(intro: Introduction) -> int:
             f"{intro.node_id} {'joined' if standing is None else 'is back'} with {size_words(intro.capacity_bytes)}",
             node_id=intro.node_id,
         )
+    if standing is not None and standing.zone != intro.zone:
+        words = f"is in zone {intro.zone} now" if intro.zone else "is in no zone any more"
+        events.record("node.zone", f"{intro.node_id} {words}", node_id=intro.node_id, zone=intro.zone)
+    _tell_read_only(standing, intro.node_id, is_read_only=intro.is_read_only, reason=intro.read_only_reason)
     return pool_capacity()
 
 
-def heartbeat(node_id: str, instance_id: str, used_bytes: int, chunk_count: int, *, is_read_only: bool) -> bool:
+def heartbeat(
+    node_id: str,
+    instance_id: str,
+    used_bytes: int,
+    chunk_count: int,
+    *,
+    is_read_only: bool,
+    read_only_reason: str = "",
+) -> bool:
     """Note a node's word; True when it had been offline. Raises: NodeUnknown (then it registers again)."""
     standing = locked(Node.select().where((Node.node_id == node_id) & (Node.instance_id == instance_id))).first()
     if standing is None:
@@ -91,18 +130,14 @@ def heartbeat(node_id: str, instance_id: str, used_bytes: int, chunk_count: int,
         used_bytes=used_bytes,
         chunk_count=chunk_count,
         is_read_only=is_read_only,
+        read_only_reason=read_only_reason,
         is_online=True,
         last_heartbeat_at=now(),
         offline_since_at=None,
     ).where(Node.node_id == node_id).execute()
     if not standing.is_online:
         events.record("node.returned", f"{node_id} is back", node_id=node_id)
-    if standing.is_read_only != is_read_only:
-        events.record(
-            "node.read_only" if is_read_only else "node.writable",
-            f"{node_id} {'takes no new chunks' if is_read_only else 'takes chunks again'}",
-            node_id=node_id,
-        )
+    _tell_read_only(standing, node_id, is_read_only=is_read_only, reason=read_only_reason)
     return not standing.is_online
 
 
@@ -120,25 +155,10 @@ def call_late(silence_us: int) -> list[str]:
 
 
 def all_nodes() -> list[NodeState]:
-    return [
-        NodeState(
-            node_id=node.node_id,
-            instance_id=node.instance_id,
-            host=node.host,
-            port=node.port,
-            capacity_bytes=node.capacity_bytes,
-            used_bytes=node.used_bytes,
-            chunk_count=node.chunk_count,
-            is_online=node.is_online,
-            is_read_only=node.is_read_only,
-            is_collecting=node.is_collecting,
-            offline_since_at=node.offline_since_at,
-            zone=node.zone,
-            draining_at=node.draining_at,
-            read_only_reason=node.read_only_reason,
-        )
-        for node in Node.select().order_by(Node.node_id)
-    ]
+    """By id."""
+    moment = now()
+    found: Iterable[Any] = Node.select().order_by(Node.node_id).dicts()
+    return [NodeState(**row, read_at=moment) for row in found]
 
 
 def pool_capacity() -> int:
@@ -152,8 +172,13 @@ def due_for_inventory(age_us: int) -> list[str]:
 
 
 def note_inventory(node_id: str, *, is_collecting: bool, files: int, unknown: int) -> None:
-    """An inventory is complete; collecting on the node goes on, or stops with an event."""
-    standing = locked(Node.select().where(Node.node_id == node_id)).get()
+    """An inventory is complete; collecting on the node goes on, or stops with an event.
+
+    Raises: NodeUnknown, when it was removed meanwhile.
+    """
+    standing = locked(Node.select().where(Node.node_id == node_id)).first()
+    if standing is None:
+        raise NodeUnknown(node_id=node_id)
     Node.update(inventory_at=now(), is_collecting=is_collecting).where(Node.node_id == node_id).execute()
     if standing.is_collecting != is_collecting:
         events.record(
@@ -185,5 +210,24 @@ def _forget_folder(node_id: str) -> None:
     Copy.delete().where((Copy.node == node_id) & (Copy.state == "doomed")).execute()
     Receipt.delete().where(Receipt.node_id == node_id).execute()
     Stray.delete().where(Stray.node == node_id).execute()
-    Node.update(inventory_at=None).where(Node.node_id == node_id).execute()
+    Node.update(
+        inventory_at=None,
+        draining_at=None,  # it was the old folder that was to leave
+        scrub_after="",
+        scrub_began_at=None,
+        scrubbed_at=None,
+        scrub_asked_at=None,
+        scrub_bad=0,
+    ).where(Node.node_id == node_id).execute()
     events.record("node.replaced", f"{node_id} came with another folder: its copies count as lost", node_id=node_id)
+
+
+def _tell_read_only(standing: Node | None, node_id: str, *, is_read_only: bool, reason: str) -> None:
+    """`standing`: the node's row before."""
+    if is_read_only != (standing is not None and standing.is_read_only):
+        events.record(
+            "node.read_only" if is_read_only else "node.writable",
+            f"{node_id} {'takes no new chunks' if is_read_only else 'takes chunks again'}"
+            + (f": {reason}" if reason else ""),
+            node_id=node_id,
+        )

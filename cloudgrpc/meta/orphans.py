@@ -3,7 +3,7 @@
 An orphan is a chunk that no extent names; it ages from `unreferenced_at`. A stray is a file on a node that no copy row
 names; it ages from when a round first recorded it. After the grace time one transaction looks again and dooms the pair
 (chunk, node); from then on repair and commit refuse the pair. Only then is the node told, and only after its answer do
-the rows go.
+the rows go. After a restore nothing goes until the drive is reconciled.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from peewee import fn
 
 from cloudgrpc.core.placement import wanted_copies
+from cloudgrpc.errors import NodeUnknown
 from cloudgrpc.meta import events
-from cloudgrpc.meta.copies import NOT_GOOD, staying_nodes
+from cloudgrpc.meta.copies import staying_nodes
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Chunk, Copy, Extent, Node, Stray, UploadChunk
+from cloudgrpc.meta.spread import NOT_GOOD
+from cloudgrpc.meta.standing import is_restored
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +48,8 @@ class DueStray:
 
 def doom_orphans(grace_us: int, limit: int) -> int:
     """Mark every copy of chunks unreferenced for longer than the grace as doomed; returns how many copies."""
+    if is_restored():
+        return 0
     due = [
         chunk.chunk_id
         for chunk in locked(
@@ -62,7 +67,7 @@ def doom_orphans(grace_us: int, limit: int) -> int:
 def doomed_on(node_id: str, limit: int) -> list[str]:
     """Chunks this node is to delete: doomed copies and doomed strays. None while collecting there is stopped."""
     node = Node.get_or_none(Node.node_id == node_id)
-    if node is None or not node.is_collecting:
+    if node is None or not node.is_collecting or is_restored():
         return []
     copies = Copy.select(Copy.chunk).where((Copy.node == node_id) & (Copy.state == "doomed") & NOT_GOOD).limit(limit)
     strays = Stray.select(Stray.chunk_id).where((Stray.node == node_id) & Stray.doomed_at.is_null(False)).limit(limit)
@@ -87,6 +92,8 @@ def forget_bare_chunks(grace_us: int, limit: int) -> int:
     Not before an inventory of every node, twice the grace after the chunk lost its last reference: what a dead upload
     sent, and nobody noted, is then found and known by this row, however long the node or all gateways were away.
     """
+    if is_restored():
+        return 0
     looked_at = Node.select(fn.MIN(fn.COALESCE(Node.inventory_at, 0))).scalar() or 0
     bare = [
         chunk.chunk_id
@@ -104,8 +111,11 @@ def compare_page(node_id: str, listed: Sequence[str], span: tuple[str, str], lis
     """Compare a page of a node's inventory with the rows, both ways.
 
     `span`: the ids behind the first and up to the second, all of which the page covers ("" as the second: to the end).
-    `listed_at`: database time before the node was asked; copies noted later say nothing about the list.
+    `listed_at`: database time before the node was asked; copies noted later say nothing about the list. Raises:
+    NodeUnknown, when it was removed meanwhile.
     """
+    if Node.get_or_none(Node.node_id == node_id) is None:
+        raise NodeUnknown(node_id=node_id)
     here = set(listed)
     # Before the copies: what is committed meanwhile is then seen as on its way, or as a copy, or as both.
     on_the_way = _among(UploadChunk.chunk_id, here)
@@ -153,7 +163,7 @@ def doom_stray(node_id: str, chunk_id: str, grace_us: int, verified: Iterable[st
     """
     stray = locked(Stray.select().where((Stray.node == node_id) & (Stray.chunk_id == chunk_id))).first()
     locked(Chunk.select().where(Chunk.chunk_id == chunk_id)).execute()
-    if stray is None or stray.doomed_at is not None or stray.first_seen_at >= now() - grace_us:
+    if stray is None or stray.doomed_at is not None or stray.first_seen_at >= now() - grace_us or is_restored():
         return False
     # In this order, since a commit turns the one into the other.
     if UploadChunk.get_or_none(UploadChunk.chunk_id == chunk_id) is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cloudgrpc.core.peers import Visitor
 
 
-def refund(payment_id: str, reason: str, visitor: Visitor) -> tuple[Payment, int, int]:
+def refund(payment_id: str, reason: str, visitor: Visitor, operator: str) -> tuple[Payment, int, int]:
     """The money was paid back: take the room back. Returns the payment, and the account's quota and use (0 and 0 when
     it is gone). Raises: PaymentUnknown, NotRefundable."""
     # The account first, as where a payment completes, so that the two cannot wait for each other.
@@ -31,6 +31,7 @@ def refund(payment_id: str, reason: str, visitor: Visitor) -> tuple[Payment, int
         "{thing} was paid back ({refund_reason})",
         visitor=visitor,
         by=OPERATOR,
+        operator=operator,
         state=State.REFUNDED,
         refunded_at=now(),
         refund_reason=reason,
@@ -46,7 +47,7 @@ def refund(payment_id: str, reason: str, visitor: Visitor) -> tuple[Payment, int
     return payment, account.quota_bytes if account else 0, account.used_bytes if account else 0
 
 
-def close(payment_id: str, reason: str, visitor: Visitor) -> Payment:
+def close(payment_id: str, reason: str, visitor: Visitor, operator: str) -> Payment:
     """Nothing more is expected of it. Should its money come all the same, it still counts.
 
     Raises: PaymentUnknown, NotClosable.
@@ -59,6 +60,7 @@ def close(payment_id: str, reason: str, visitor: Visitor) -> Payment:
         "{thing} was ended: {reason}",
         visitor=visitor,
         by=OPERATOR,
+        operator=operator,
         state=unless_cancelled(State.FAILED),
         is_unclear=False,
         reason=reason,
@@ -68,7 +70,7 @@ def close(payment_id: str, reason: str, visitor: Visitor) -> Payment:
     return known(payment_id)
 
 
-def note_act(payment_id: str, kind: str, words: str, visitor: Visitor) -> None:
+def note_act(payment_id: str, kind: str, words: str, visitor: Visitor, operator: str) -> None:
     """What an operator did that need not change the payment. Raises: PaymentUnknown."""
     payment = known(payment_id)
-    record(payment, kind, f"{thing(payment)}: {words}", visitor=visitor, by=OPERATOR)
+    record(payment, kind, f"{thing(payment)}: {words}", visitor=visitor, by=OPERATOR, operator=operator)

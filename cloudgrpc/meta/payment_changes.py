@@ -20,17 +20,18 @@ def change(
     *,
     visitor: Visitor | None = None,
     by: str = "",
+    operator: str = "",
     for_operators: str = "",
     **columns: object,
 ) -> bool:
     """Change what fits the condition, and tell of it; False: nothing did. `message` may name a payment's columns, its
-    thing and its amount; `for_operators`: what its buyer is not told."""
+    thing and its amount; `operator`: the name of who did it by hand; `for_operators`: what its buyer is not told."""
     values = {getattr(Payment, name): value for name, value in columns.items()}
     if not Payment.update(values).where((Payment.payment_id == payment_id) & condition).execute():
         return False
     payment = Payment.get_by_id(payment_id)
     words = message.format(thing=thing(payment), amount=f"{payment.amount_xaf:,} XAF", **payment.__data__)
-    record(payment, kind, words, visitor=visitor, by=by, for_operators=for_operators)
+    record(payment, kind, words, visitor=visitor, by=by, operator=operator, for_operators=for_operators)
     return True
 
 
@@ -41,10 +42,13 @@ def record(
     *,
     visitor: Visitor | None = None,
     by: str = "",
+    operator: str = "",
     for_operators: str = "",
 ) -> None:
     """By the buyer when there is a visitor and nobody is named; by the cluster itself when there is neither."""
     told = {} if visitor and not by else {"by": by}
+    if operator:
+        told["operator"] = operator
     if for_operators:
         told["for_operators"] = for_operators
     events.record(

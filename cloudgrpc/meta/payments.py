@@ -100,9 +100,18 @@ def claim(payment_id: str, wait_us: int) -> bool:
     )
 
 
-def collected(payment_id: str, reference: str, ussd_code: str, wait_us: int, *, visitor: Visitor | None = None) -> bool:
+def collected(
+    payment_id: str,
+    reference: str,
+    ussd_code: str,
+    wait_us: int,
+    *,
+    visitor: Visitor | None = None,
+    operator: str = "",
+) -> bool:
     """Campay took it on, and told its reference. False: it has one already, or another payment has this one.
-    `wait_us`: until it is asked how it went. `visitor`: of the operator who gave the reference."""
+    `wait_us`: until it is asked how it went. `visitor` and `operator`: who gave the reference by hand, and that
+    one's name."""
     if _has(reference):
         return False
     return change(
@@ -112,6 +121,7 @@ def collected(payment_id: str, reference: str, ussd_code: str, wait_us: int, *, 
         "{thing}: Campay knows it as {reference}",
         visitor=visitor,
         by=OPERATOR if visitor else "",
+        operator=operator,
         reference=reference,
         ussd_code=ussd_code,
         is_unclear=False,

@@ -33,11 +33,16 @@ def take_turn() -> None:
 def check(needed: int, promise: Promise, refusal: type[Limit]) -> None:
     """Raises: `refusal`, of the facts needed, promised and limit, when the pool cannot promise so much more."""
     take_turn()
-    capacity, quotas, under_way = (int(each or 0) for each in rows(_SUMS)[0])
-    promised = quotas + under_way
+    capacity, promised = capacity_and_promised()
     limit = quota.promise_limit(capacity, promise.copies, promise.overcommit)
     if promised + needed > limit:
         raise refusal(needed=size_words(needed), promised=size_words(promised), limit=size_words(limit))
+
+
+def capacity_and_promised() -> tuple[int, int]:
+    """Bytes that all nodes may keep, and bytes promised to all accounts, with what payments under way will bring."""
+    capacity, quotas, under_way = (int(each or 0) for each in rows(_SUMS)[0])
+    return capacity, quotas + under_way
 
 
 # In one statement: between two of them a payment that completes could be in neither. The states are written out, for

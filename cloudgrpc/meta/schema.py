@@ -33,6 +33,11 @@ def migrate() -> list[str]:
     return applied
 
 
+def steps() -> list[str]:
+    """The names of those that this database has, in order."""
+    return sorted(name for (name,) in DATABASE.execute_sql("SELECT name FROM schema_step").fetchall())
+
+
 def cluster_id() -> str:
     """The cluster this database is about; a new database founds one, also when several gateways open it at once."""
     _take_turns()

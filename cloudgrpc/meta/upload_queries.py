@@ -7,7 +7,7 @@ from typing import Any
 from peewee import Case, Value, fn
 
 from cloudgrpc.meta.db import locked
-from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Receipt, Upload, UploadChunk, Version
+from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Node, Receipt, Upload, UploadChunk, Version
 from cloudgrpc.meta.prepared import Prepared, blank
 
 EARLIER = Prepared(
@@ -94,6 +94,8 @@ TO_COMMIT = Prepared(
             Account.account_id,
             Account.email,
             Account.root_id,
+            Account.disabled_at,
+            Account.disabled_reason,
         )
         .join(Account, on=(Account.account_id == Upload.actor_id))
         .where(
@@ -104,7 +106,9 @@ TO_COMMIT = Prepared(
 
 
 def receipts_of_chunk() -> Any:
-    return Receipt.select(fn.COUNT(Receipt.node_id)).where(Receipt.chunk == UploadChunk.chunk_id)
+    """Not those of nodes that were removed since."""
+    its_node = Receipt.select(fn.COUNT(Receipt.node_id)).join(Node, on=(Node.node_id == Receipt.node_id))
+    return its_node.where(Receipt.chunk == UploadChunk.chunk_id)
 
 
 WHOLE = Prepared(
@@ -113,6 +117,7 @@ WHOLE = Prepared(
         fn.COALESCE(fn.SUM(UploadChunk.length), 0),
         fn.COALESCE(fn.MAX(UploadChunk.position), -1),
         fn.COALESCE(fn.SUM(Case(None, [(receipts_of_chunk() < blank("quorum"), 1)], 0)), 0),
+        fn.COALESCE(fn.SUM(receipts_of_chunk()), 0),
     ).where(UploadChunk.upload == blank("upload_id"))
 )
 NEW_FILE = Prepared(
@@ -165,7 +170,10 @@ def _adopt_chunks(which: Any) -> Any:
 
 def _adopt_copies(which: Any) -> Any:
     return Copy.insert_from(
-        Receipt.select(Receipt.chunk, Receipt.node_id, Value("good"), _bigint("now")).join(UploadChunk).where(which),
+        Receipt.select(Receipt.chunk, Receipt.node_id, Value("good"), _bigint("now"))
+        .join(Node, on=(Node.node_id == Receipt.node_id))
+        .join(UploadChunk, on=(UploadChunk.chunk_id == Receipt.chunk))
+        .where(which),
         [Copy.chunk, Copy.node, Copy.state, Copy.created_at],
     )
 

@@ -14,6 +14,7 @@ from cloudgrpc.core import paths
 from cloudgrpc.errors import Missing, NameTaken, RequestIdReused, UploadEnded, VersionMoved
 from cloudgrpc.meta import events, room, tree, versions
 from cloudgrpc.meta import upload_queries as queries
+from cloudgrpc.meta.accounts import check_enabled
 from cloudgrpc.meta.changes import inside, record
 from cloudgrpc.meta.db import is_postgres, locked, now, rows
 from cloudgrpc.meta.models import Account, Upload, new_id
@@ -207,22 +208,26 @@ def commit(
     versions that are kept of a file, this one included. `expected_version`: None for the one it was begun with.
 
     Raises: UploadEnded (its lease ran out, it was replaced, or its folder went), ReadOnlyShare, NameTaken (a folder
-    came there), VersionMoved.
+    came there), VersionMoved, AccountDisabled.
     """
     lock_drive(upload_id)
     moment = now()
     row = queries.TO_COMMIT.one(upload_id=upload_id, now=moment)
     if row is None:
         raise UploadEnded
-    upload = _Open(*row)
+    *of_upload, disabled_at, disabled_reason = row
+    check_enabled(disabled_at, disabled_reason)
+    upload = _Open(*of_upload)
     _write_receipts(upload_id, stored)
     try:
         target = find_target(upload, upload.parent_id, upload.name)
     except Missing as error:
         raise UploadEnded from error
     target.check_version(upload.expected_version if expected_version is None else expected_version)
-    chunks = _check_whole(upload_id, upload.size_bytes, quorum)
-    entry_id, number = _add_version(upload, target, digest, moment)
+    chunks, receipts = _check_whole(upload_id, upload.size_bytes, quorum)
+    entry_id, number, copies = _add_version(upload, target, digest, moment)
+    if copies != receipts:  # a node was removed between the two
+        raise UploadEnded
     queries.CHARGE.run(account_id=upload.owner_id, size_bytes=upload.size_bytes)
     queries.COMMITTED.run(upload_id=upload_id, entry_id=entry_id, chunks_stored=chunks, digest=digest, version=number)
     record(
@@ -319,19 +324,19 @@ def _write_receipts(upload_id: str, stored: Sequence[Stored]) -> None:
             queries.RECEIPT.run(chunk_id=one.chunk_id, node_id=node_id)
 
 
-def _check_whole(upload_id: str, size_bytes: int, quorum: int) -> int:
-    """The promise of a reply: every byte is there, on its quorum of nodes. Returns the number of chunks.
+def _check_whole(upload_id: str, size_bytes: int, quorum: int) -> tuple[int, int]:
+    """The promise of a reply: every byte is there, on its quorum of nodes. Returns how many chunks and receipts it has.
 
     The caller has just stored them, so a difference means that this upload's rows were ended under it.
     """
-    count, total, last, lacking = queries.WHOLE.one(upload_id=upload_id, quorum=quorum)
+    count, total, last, lacking, receipts = queries.WHOLE.one(upload_id=upload_id, quorum=quorum)
     if total != size_bytes or last != count - 1 or lacking:
         raise UploadEnded
-    return int(count)
+    return int(count), int(receipts)
 
 
-def _add_version(upload: _Open, target: Target, digest: str, moment: int) -> tuple[str, int]:
-    """The file's id and the new version's number."""
+def _add_version(upload: _Open, target: Target, digest: str, moment: int) -> tuple[str, int, int]:
+    """The file's id, the new version's number, and how many copies its chunks have."""
     version_id = new_id()
     if target.standing is None:
         entry_id, number = new_id(), 1
@@ -359,7 +364,7 @@ def _add_version(upload: _Open, target: Target, digest: str, moment: int) -> tup
         made_by=upload.email,
     )
     queries.ADOPT_CHUNKS.run(upload_id=upload.upload_id, now=moment, unreferenced_at=None)
-    queries.ADOPT_COPIES.run(upload_id=upload.upload_id, now=moment)
+    copies = queries.ADOPT_COPIES.run(upload_id=upload.upload_id, now=moment)
     queries.ADOPT_EXTENTS.run(upload_id=upload.upload_id, version_id=version_id)
     queries.FORGET_CHUNKS.run(upload_id=upload.upload_id)
-    return entry_id, int(number)
+    return entry_id, int(number), copies

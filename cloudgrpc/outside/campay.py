@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cloudgrpc.core.payment_states import Record
+    from cloudgrpc.outside.campay_answers import Told
     from cloudgrpc.outside.campay_http import Http
     from cloudgrpc.sales import Campay as Settings
 
@@ -110,11 +111,11 @@ class Campay:
     async def find(self, payment_id: str, since: datetime, until: datetime) -> str | None:
         """The reference of the transaction that names our payment, from Campay's history of these days; None: there is
         none so far. Raises: CampayDown."""
-        # Whose midnight parts Campay's days, and whether the last one is within, is not documented.
-        first, last = since.astimezone(UTC).date(), until.astimezone(UTC).date() + timedelta(days=1)
-        days = {"start_date": first.isoformat(), "end_date": last.isoformat()}
-        answer = await self._look("POST", "/history/", days)
-        return answers.find_payment(_found(answers.history_in(self._good(answer))), payment_id)
+        return answers.find_payment(await self._history(since, until), payment_id)
+
+    async def told(self, since: datetime, until: datetime) -> list[Told]:
+        """All that Campay's history of these days tells. Raises: CampayDown."""
+        return answers.told_in(await self._history(since, until))
 
     async def balance(self) -> int:
         """XAF in the account at Campay. Raises: CampayDown."""
@@ -126,6 +127,13 @@ class Campay:
         self._http.close()
         self._collecting.close()
         self._looking.close()
+
+    async def _history(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        # Whose midnight parts Campay's days, and whether the last one is within, is not documented.
+        first, last = since.astimezone(UTC).date(), until.astimezone(UTC).date() + timedelta(days=1)
+        days = {"start_date": first.isoformat(), "end_date": last.isoformat()}
+        answer = await self._look("POST", "/history/", days)
+        return _found(answers.history_in(self._good(answer)))
 
     async def _look(self, method: str, path: str, body: dict[str, str] | None = None) -> Answer:
         try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WHOLE = re.compile(r"([0-9]{1,15})(\.0+)?")
 CODE = re.compile(r"(?<![A-Za-z0-9])ER(101|102|201|301)(?![A-Za-z0-9])", re.IGNORECASE)
 LONG_NUMBER = re.compile(r"\+?[0-9](?:[ .-]?[0-9]){7,}")  # eight digits and more: a phone, however it is written
+OUR_ID = re.compile(r"(?<![\w-])[0-9a-f]{32}(?![\w-])")
 LETTERS = 160
 MOST_DIGITS = 15  # 1e999999999 would be written out
 MOST_DEPTH = 20
@@ -32,6 +33,17 @@ class Answer:
     status: int
     body: Any
     text: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """A line of Campay's history, in its own words. `payment_id`: ours; "" when it names none."""
+
+    reference: str
+    payment_id: str
+    amount_xaf: int | None  # None: it is no whole number
+    status: str
+    at: str
 
 
 class Unanswered(Exception):
@@ -133,6 +145,19 @@ def find_payment(entries: Iterable[dict[str, Any]], payment_id: str) -> str | No
     described = [entry for entry in entries if whole_word.search(str(entry.get("description")))]
     references = (_word(entry, "reference_uuid") or _word(entry, "reference") for entry in [*named, *described])
     return next(filter(None, references), None) if payment_id else None
+
+
+def told_in(entries: Iterable[dict[str, Any]]) -> list[Told]:
+    """What a history tells of each transaction that has a reference."""
+    told = []
+    for entry in entries:
+        ours = OUR_ID.search(_word(entry, "external_reference")) or OUR_ID.search(str(entry.get("description")))
+        reference = _word(entry, "reference_uuid") or _word(entry, "reference")
+        if reference:
+            amount_xaf = whole_xaf(entry.get("amount"))
+            status, at = _word(entry, "status"), _word(entry, "datetime")
+            told.append(Told(reference, ours[0] if ours else "", amount_xaf, status, at))
+    return told
 
 
 def _word(body: dict[str, Any], key: str) -> str:

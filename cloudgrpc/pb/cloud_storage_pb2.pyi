@@ -3973,22 +3973,28 @@ class SetQuotaRequest(_message.Message):
     ADMIN_KEY_FIELD_NUMBER: _builtins.int
     USER_FIELD_NUMBER: _builtins.int
     QUOTA_BYTES_FIELD_NUMBER: _builtins.int
+    EXPECTED_BYTES_FIELD_NUMBER: _builtins.int
     admin_key: _builtins.str
     user: _builtins.str
     """an id or an e-mail address"""
     quota_bytes: _builtins.int
+    expected_bytes: _builtins.int
+    """refused when the quota is no longer this one, as after a purchase meanwhile"""
     def __init__(
         self,
         *,
         admin_key: _builtins.str = ...,
         user: _builtins.str = ...,
         quota_bytes: _builtins.int = ...,
+        expected_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_bytes", b"_expected_bytes", "expected_bytes", b"expected_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "quota_bytes", b"quota_bytes", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_bytes", b"_expected_bytes", "admin_key", b"admin_key", "expected_bytes", b"expected_bytes", "quota_bytes", b"quota_bytes", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_bytes: _TypeAlias = _typing.Literal["expected_bytes"]  # noqa: Y015
+    _WhichOneofArgType__expected_bytes: _TypeAlias = _typing.Literal["_expected_bytes", b"_expected_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_bytes) -> _WhichOneofReturnType__expected_bytes | None: ...
 
 Global___SetQuotaRequest: _TypeAlias = SetQuotaRequest  # noqa: Y015
 
@@ -5276,15 +5282,22 @@ class SystemStatusResponse(_message.Message):
     LAST_EVENT_ID_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     global_capacity_bytes: _builtins.int
+    """of all nodes"""
     global_allocated_bytes: _builtins.int
+    """the sum of all quotas"""
     global_used_bytes: _builtins.int
+    """what counts in the quotas; what nodes hold is in NodeInfo"""
     total_users: _builtins.int
     total_nodes: _builtins.int
     online_nodes: _builtins.int
     total_files: _builtins.int
+    """without the trash"""
     total_chunks: _builtins.int
+    """that files need"""
     system_health: _builtins.float
-    """0 to 1"""
+    """The share of chunks with all their copies, or the mean health of the nodes if that is less; 0 when nothing can be
+    stored.
+    """
     version: _builtins.str
     started_at: _builtins.str
     """this gateway"""
@@ -5298,6 +5311,7 @@ class SystemStatusResponse(_message.Message):
     """what people send and fetch through this gateway, now"""
     down_bytes_s: _builtins.float
     revenue_today_xaf: _builtins.int
+    """of those completed today"""
     payments_attention: _builtins.int
     can_write: _builtins.bool
     """enough nodes are there for new chunks"""

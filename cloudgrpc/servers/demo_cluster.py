@@ -60,8 +60,8 @@ class DemoCluster:
 
         self.gateway = child("gateway", "gateway", "--host", HOST, "--port", str(plan.gateway_port))
         self.nodes = {
-            name: child(name, "node", name, str(port), str(NODE_GB), "--host", HOST, "--gateway", plan.gateway)
-            for name, port in plan.node_ports.items()
+            name: child(name, *_node_words(plan, name), "--host", HOST, "--gateway", plan.gateway)
+            for name in plan.node_ports
         }
         self.sandbox = None
         if plan.sandbox_port:
@@ -95,8 +95,8 @@ class DemoCluster:
                     self._tell(_obituary(child))
                 elif child.may_start:
                     mourned.discard(child)
-                    self._tell(f"{child.name} is started again.")
                     child.start_again()
+                    self._tell(f"{child.name} is started again.")
 
     def close(self) -> None:
         """End every child: nodes first, so that they can say goodbye to a gateway that is there."""
@@ -116,6 +116,11 @@ class DemoCluster:
             self.codes.put((code[1], code[2]))
         elif line.startswith((f"{name} joined", SANDBOX_READY)):
             self._ready.put(name)
+
+
+def _node_words(plan: Plan, name: str) -> list[str]:
+    http_port = str(plan.node_http_ports[name])
+    return ["node", name, str(plan.node_ports[name]), str(NODE_GB), "--http-port", http_port]
 
 
 def run(config: Config, args: argparse.Namespace) -> int:
@@ -179,6 +184,7 @@ def _screen(plan: Plan) -> str:
     shell, pay = f"{typed_command()} shell{elsewhere}", f"{typed_command()} pay{elsewhere}"
     is_sandbox = plan.sandbox_port is not None
     nodes = [f"  {name:<9} {HOST}:{port}   keeps up to {NODE_GB} GB" for name, port in plan.node_ports.items()]
+    node_metrics = ", ".join(map(str, plan.node_http_ports.values()))
     return "\n".join(
         [
             f"CloudGrpc {__version__}: a cluster on this machine",
@@ -186,6 +192,7 @@ def _screen(plan: Plan) -> str:
             f"  gateway   {plan.gateway}",
             *nodes,
             *_payment_lines(plan),
+            f"  metrics   http://{HOST}:{plan.http_port}/metrics   (nodes: port {node_metrics})",
             f"  data      {plan.folder}",
             f"  logs      {plan.folder / 'logs'}",
             "",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 MOST_NODES = 50
 FIRST_NODE_PORT = 9001
+NODE_HTTP_OFFSET = 100  # 9001 speaks gRPC, 9101 HTTP
 
 # What a demo waits for in seconds rather than minutes, unless the configuration says otherwise.
 DEMO = {("upkeep", "repair_delay_s"): 10.0}
@@ -40,6 +41,7 @@ class Plan:
     gateway_port: int
     node_ports: dict[str, int]
     http_port: int
+    node_http_ports: dict[str, int]
     sandbox_port: int | None  # None: payments go where the settings say
 
     @property
@@ -71,12 +73,18 @@ def plan_of(config: Config, args: argparse.Namespace, folder: Path) -> Plan:
         rpc.check_port(HOST, port, flag)
     if len({gateway_port, *ports.values()}) <= len(ports):
         raise UsageWrong(reason="--gateway-port and the ports of the nodes overlap")
-    # Nobody types these two, so any port will do where the usual ones are taken.
+    # Nobody types these, so any port will do where the usual ones are taken.
     taken = {gateway_port, *ports.values()}
     http_port = config.http.port or _port_near(gateway_port + 1, taken)
     is_pretended = not config.campay.mode and not config.database.host  # with PostgreSQL a gateway refuses the sandbox
-    sandbox_port = _port_near(gateway_port + 2, {*taken, http_port}) if is_pretended else None
-    return Plan(folder, gateway_port, ports, http_port, sandbox_port)
+    taken.add(http_port)
+    sandbox_port = _port_near(gateway_port + 2, taken) if is_pretended else None
+    taken |= {sandbox_port} if sandbox_port else set()
+    node_http_ports = {}
+    for name, port in ports.items():
+        node_http_ports[name] = _port_near(port + NODE_HTTP_OFFSET, taken)
+        taken.add(node_http_ports[name])
+    return Plan(folder, gateway_port, ports, http_port, node_http_ports, sandbox_port)
 
 
 def _port_near(wanted: int, taken: set[int]) -> int:

@@ -58,16 +58,26 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
         port = rpc.listen(server, config.gateway.host, config.gateway.port, "--port")
         http = _http_listener(config, house)
         http_port = await http.start() if http else None
+        await house.pulse.beat()
         await server.start()
         _announce(config, port, http_port, await database.read(nodes.pool_capacity))
-        work = [house.upkeep.run(), *([parent_gone(stop)] if exit_with_parent else [])]
+        probing = house.nodes.keep_probing(config.upkeep.round_s)
+        work = [
+            house.upkeep.run(),
+            probing,
+            house.speeds.run(),
+            house.pulse.run(),
+            *([parent_gone(stop)] if exit_with_parent else []),
+        ]
         try:
             await until_stopped(stop, *work)
         finally:
             if mailer is not None:
                 mailer.close()  # first: nobody waits for a mail that hangs
+            await house.pulse.stop()
             if http is not None:
                 await http.stop()
+            await house.feed.close()  # whoever follows would only be cut off
             await server.stop(GRACE_S)
             await house.close()
             if campay is not None:
@@ -100,12 +110,14 @@ def _http_listener(config: Config, house: House) -> HttpListener | None:
     rpc.check_listen(config.http.host, config.cluster.allow_plaintext)
     from cloudgrpc.servers.http_listener import HttpListener
     from cloudgrpc.services.http import build_app
+    from cloudgrpc.services.observing import routes
 
     app = build_app(
         house.settling,
         config.campay.webhook_key,
         config.limits.webhooks_per_minute,
         behind_proxy=config.gateway.behind_proxy,
+        watched=routes(house.figures),
     )
     return HttpListener(app, config.http.host, config.http.port, "[http] port")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,20 +13,37 @@ from cloudgrpc.actions.account_care import AccountCare
 from cloudgrpc.actions.accounts import Accounts
 from cloudgrpc.actions.admins import Admins
 from cloudgrpc.actions.audit import Audit
+from cloudgrpc.actions.backups import Backups
 from cloudgrpc.actions.budget import Budget
+from cloudgrpc.actions.carrying import Carrier, Throttle
+from cloudgrpc.actions.census import Census
+from cloudgrpc.actions.checking import Checking
 from cloudgrpc.actions.collecting import Collecting
 from cloudgrpc.actions.downloads import Downloads
+from cloudgrpc.actions.event_feed import EventFeed
+from cloudgrpc.actions.extras import Extras
 from cloudgrpc.actions.files import Files
 from cloudgrpc.actions.history import History
 from cloudgrpc.actions.intake import Parts
+from cloudgrpc.actions.node_care import NodeCare
+from cloudgrpc.actions.node_watch import NodeWatch
 from cloudgrpc.actions.nodes import Nodes
+from cloudgrpc.actions.overview import Overviews
 from cloudgrpc.actions.pacing import Pacing
 from cloudgrpc.actions.payment_desk import PaymentDesk
 from cloudgrpc.actions.payments import Payments
+from cloudgrpc.actions.people import People
+from cloudgrpc.actions.readiness import Readiness
+from cloudgrpc.actions.rebalance import Rebalance
 from cloudgrpc.actions.repair import Repair
+from cloudgrpc.actions.rereading import Rereading
+from cloudgrpc.actions.scrub import Scrub
 from cloudgrpc.actions.searching import Searching
 from cloudgrpc.actions.settling import Settling
 from cloudgrpc.actions.sharing import Sharing
+from cloudgrpc.actions.speeds import Speeds
+from cloudgrpc.actions.standing import Standing
+from cloudgrpc.actions.tending import Tending
 from cloudgrpc.actions.trash import Trash
 from cloudgrpc.actions.upkeep import Upkeep
 from cloudgrpc.actions.upload_sessions import UploadSessions
@@ -34,15 +52,19 @@ from cloudgrpc.actions.versions import Versions
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import MIB
 from cloudgrpc.meta.promises import Promise
+from cloudgrpc.meters import Meters
 from cloudgrpc.pb import cloud_storage_pb2_grpc as services
 from cloudgrpc.servers.secrets_store import shared_secret
 from cloudgrpc.services.admin import AdminService
 from cloudgrpc.services.auth import AuthService
 from cloudgrpc.services.file import FileService, add_file_service
+from cloudgrpc.services.health import Pulse, services_of
 from cloudgrpc.services.history import HistoryService
-from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, Visitors
+from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, RequestMeter, Visitors
+from cloudgrpc.services.metrics import GatewayFigures
 from cloudgrpc.services.node import NodeService
 from cloudgrpc.services.payment import PaymentService
+from cloudgrpc.services.read_only import ReadOnly
 from cloudgrpc.services.sharing import SharingService
 from cloudgrpc.services.storage import StorageService
 from cloudgrpc.services.upload import UploadService, add_upload_service
@@ -82,44 +104,73 @@ class House:
     settling: Settling
     payments: Payments
     desk: PaymentDesk
+    feed: EventFeed
     nodes: Nodes
+    node_care: NodeCare
     upkeep: Upkeep
+    meters: Meters
+    readiness: Readiness
+    pulse: Pulse
+    figures: GatewayFigures
+    speeds: Speeds
+    census: Census
+    overviews: Overviews
+    people: People
+    backups: Backups
+    checking: Checking
+    standing: Standing
 
     async def close(self) -> None:
         await self.payments.close()
         await self.settling.close()
         await self.accounts.close()
+        await self.readiness.close()
+        await self.figures.close()
+        await self.census.close()
         await self.audit.close()
         await self.nodes.close()
 
 
 def build(config: Config, database: Database, secret: str, cluster_id: str, outside: Outside) -> House:
     timeout_s = config.cluster.node_timeout_s
+    watch = NodeWatch()
     the_nodes = Nodes(
         database,
         config.cluster,
         cluster_id,
-        lambda node: RemoteStore(node.node_id, node.host, node.port, secret, timeout_s),
+        watch,
+        lambda node: RemoteStore(
+            node.node_id, node.host, node.port, secret, timeout_s, watch=partial(watch.note, node.node_id)
+        ),
     )
     promise = Promise(config.drive.new_account_mb * MIB, config.cluster.replication_factor, config.drive.overcommit)
     digest_key = shared_secret(config, ("gateway", "digest_key"))
     care = AccountCare(database, config.upkeep.closed_account_s)
-    parts = Parts(database, the_nodes, Budget(), config.drive.silence_s)
+    meters = Meters()
+    budget = Budget()
+    parts = Parts(database, the_nodes, budget, config.drive.silence_s, meters)
     downloads = Downloads(parts)
-    repair = Repair(database, the_nodes, config.upkeep)
+    tending = build_tending(config, database, the_nodes, budget, meters)
+    scrub = Scrub(database, the_nodes, config.upkeep, lambda: budget.busy, meters)
     collecting = Collecting(database, the_nodes, config.upkeep)
     trash, versions = Trash(database, config.drive), Versions(database, config.drive)
     sharing = Sharing(database)
     settling = Settling(database, outside.campay, config.payments.look_s)
+    rereading = Rereading(database, outside.campay, settling)
+    standing = Standing(database, sells=outside.campay is not None)
+    census = Census(database, config.cluster.replication_factor)
+    feed = EventFeed(database, config.upkeep.event_days)
+    harmless = [collecting.take_inventories, feed.tidy]
     chores = [
-        collecting.take_inventories,
         collecting.collect,
+        scrub.round,
         care.tidy,
         trash.end_old,
         versions.end_old,
         trash.sweep,
         sharing.end_expired,
     ]
+    readiness, overviews = Readiness(the_nodes), Overviews(database, the_nodes, census, promise)
     return House(
         accounts=Accounts(database, digest_key, outside.deliver, promise, config.limits),
         admins=Admins(database, shared_secret(config, ("admin", "key")), config.limits.admin_tries_per_hour),
@@ -137,17 +188,58 @@ def build(config: Config, database: Database, secret: str, cluster_id: str, outs
         settling=settling,
         payments=Payments(database, outside.campay, settling, config, promise, digest_key=digest_key),
         desk=PaymentDesk(database, outside.campay, settling),
+        feed=feed,
         nodes=the_nodes,
-        upkeep=Upkeep(database, the_nodes, repair, chores, config.upkeep, apart={settling.lease: settling.look_due}),
+        node_care=NodeCare(database, the_nodes),
+        upkeep=Upkeep(
+            database,
+            the_nodes,
+            tending,
+            config.upkeep,
+            chores=chores,
+            harmless=harmless,
+            apart={settling.lease: settling.look_due, rereading.lease: rereading.catch_up},
+            paused=standing.is_paused,
+        ),
+        meters=meters,
+        readiness=readiness,
+        pulse=Pulse(readiness.look, services_of()),
+        figures=GatewayFigures(meters, database, overviews, readiness),
+        speeds=Speeds(meters),
+        census=census,
+        overviews=overviews,
+        people=People(database),
+        backups=Backups(database, config.data_folder, the_nodes, standing),
+        checking=Checking(database, the_nodes),
+        standing=standing,
+    )
+
+
+def build_tending(config: Config, database: Database, nodes: Nodes, budget: Budget, meters: Meters) -> Tending:
+    def busy() -> float:
+        return budget.busy
+
+    settings, carrier = config.upkeep, Carrier(database, nodes)
+    fast, slow = Throttle(settings.repair_mib_s, busy), Throttle(settings.rebalance_mib_s, busy)
+    extras = Extras(database, nodes, settings.repair_mib_s, busy, meters)
+    return Tending(
+        database,
+        nodes,
+        settings,
+        repair=Repair(database, nodes, carrier, meters, fast=fast, slow=slow),
+        extras=extras,
+        rebalance=Rebalance(database, carrier, extras, meters, throttle=slow, settings=settings),
     )
 
 
 def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
     interceptors = [
-        # The first is the outermost. It must see the visitor that the second tells of, so both run in the call's task.
+        # The first is the outermost. Errors are told with the visitor that Visitors sets: all run in the call's task.
+        RequestMeter(house.meters),
         ErrorsToStatuses(house.audit.refused),
         Visitors(Pacing(config.limits.peer_calls_per_second), behind_proxy=config.gateway.behind_proxy),
         ClusterSecret(secret),
+        ReadOnly(house.standing),
     ]
     server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
     services.add_AuthServiceServicer_to_server(AuthService(house.accounts, house.care), server)
@@ -169,6 +261,19 @@ def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
     # What these do not implement, the generated servicers answer with UNIMPLEMENTED.
     services.add_NodeServiceServicer_to_server(NodeService(house.nodes), server)  # type: ignore[abstract]
     services.add_PaymentServiceServicer_to_server(PaymentService(house.accounts, house.payments), server)
-    admin = AdminService(house.admins, house.desk, house.payments.mode)  # type: ignore[abstract]
+    admin = AdminService(
+        house.admins,
+        house.desk,
+        house.payments.mode,
+        overviews=house.overviews,
+        people=house.people,
+        speeds=house.speeds,
+        feed=house.feed,
+        node_care=house.node_care,
+        backups=house.backups,
+        checking=house.checking,
+        standing=house.standing,
+    )
     services.add_AdminServiceServicer_to_server(admin, server)
+    house.pulse.add_to(server)
     return server

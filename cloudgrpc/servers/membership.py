@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from cloudgrpc import rpc
-from cloudgrpc.errors import BadInput, CloudError, ClusterSecretWrong, Missing, NodeForeign, NodeIdTaken, NotNow
+from cloudgrpc.errors import (
+    BadInput,
+    CloudError,
+    ClusterSecretWrong,
+    Missing,
+    NodeForeign,
+    NodeIdTaken,
+    NodeRemoved,
+    NotNow,
+)
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
 
@@ -25,16 +34,18 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 CALL_S = 5.0
 SHORTEST_HEARTBEAT_S = 0.05  # a gateway that names no time must not be flooded
 # Waiting mends none of these: a person has to.
-FINAL = (ClusterSecretWrong, NodeForeign, BadInput)
+FINAL = (ClusterSecretWrong, NodeForeign, NodeRemoved, BadInput)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the gateway reaches this node, and what it has to offer."""
+    """Where the gateway reaches this node, what fails together with it, and what it has to offer."""
 
     host: str
     port: int
     cpu_cores: int
+    zone: str = ""
+    metrics_address: str = ""  # where it answers HTTP; "": it does not
 
 
 class Membership:
@@ -51,7 +62,10 @@ class Membership:
         self._told: type[CloudError] | None = None  # the trouble that the log has heard of
 
     async def keep(self) -> None:
-        """Stay registered until cancelled. Raises: ClusterSecretWrong, NodeForeign, BadInput: a person has to act."""
+        """Stay registered until cancelled.
+
+        Raises: ClusterSecretWrong, NodeForeign, NodeRemoved, BadInput; then a person has to act.
+        """
         async with grpc.aio.insecure_channel(self._gateway, options=rpc.CHANNEL_OPTIONS) as channel:
             stub = NodeServiceStub(channel)
             while True:
@@ -105,6 +119,9 @@ class Membership:
             storage_used=usage.used_bytes,
             chunk_count=usage.chunk_count,
             read_only=usage.read_only,
+            read_only_reason=usage.read_only_reason,
+            zone=self._place.zone,
+            metrics_address=self._place.metrics_address,
         )
 
     async def _sign_of_life(self) -> pb.HeartbeatRequest:
@@ -115,6 +132,7 @@ class Membership:
             chunk_count=usage.chunk_count,
             instance_id=self._store.identity.instance_id,
             read_only=usage.read_only,
+            read_only_reason=usage.read_only_reason,
         )
 
     async def _call(self, method: Any, request: object) -> Any:

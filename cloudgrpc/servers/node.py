@@ -14,29 +14,46 @@ from cloudgrpc.actions.node_disk import NodeDisk
 from cloudgrpc.chunks.disk import DiskStore
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import GIB, MIB
-from cloudgrpc.core.introductions import MOST_BYTES, NODE_ID
+from cloudgrpc.core.introductions import MOST_BYTES, NODE_ID, ZONE, ZONE_RULE
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import UsageWrong
+from cloudgrpc.meters import Meters
 from cloudgrpc.servers.membership import Membership, Place
 from cloudgrpc.servers.process import parent_gone, run_async, stop_event, until_stopped
 from cloudgrpc.servers.secrets_store import shared_secret
-from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses
+from cloudgrpc.services.health import Pulse, services_of
+from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, RequestMeter
+from cloudgrpc.services.metrics import NodeFigures
 from cloudgrpc.services.node_disk import NodeDoor, add_node_disk
 
 if TYPE_CHECKING:
     import argparse
 
     from cloudgrpc.config import Config
+    from cloudgrpc.servers.http_listener import HttpListener
 
 GRACE_S = 1.0
 
 
 def run(config: Config, args: argparse.Namespace) -> None:
-    """`args`: node_id, port, capacity_gb, host, cpus (None: all of this machine's), exit_with_parent."""
+    """`args`: node_id, port, capacity_gb, host, cpus (None: all of this machine's), zone and http_port (None: as the
+    settings say), exit_with_parent."""
     rpc.tune_allocator()
     cpus = args.cpus or os.cpu_count() or 1
     with_parent = bool(getattr(args, "exit_with_parent", False))
-    role = serve(config, args.node_id, args.port, args.capacity_gb, args.host, cpus=cpus, exit_with_parent=with_parent)
+    zone = config.node.zone if args.zone is None else args.zone
+    http_port = config.node.http_port if args.http_port is None else args.http_port
+    role = serve(
+        config,
+        args.node_id,
+        args.port,
+        args.capacity_gb,
+        args.host,
+        cpus=cpus,
+        zone=zone,
+        http_port=http_port,
+        exit_with_parent=with_parent,
+    )
     run_async(role)
 
 
@@ -48,13 +65,16 @@ async def serve(
     host: str,
     *,
     cpus: int,
+    zone: str = "",
+    http_port: int = 0,
     exit_with_parent: bool = False,
 ) -> None:
-    """Run until told to stop. `port` 0: any that is free.
+    """Run until told to stop. `port` 0: any that is free; `http_port` 0: no HTTP.
 
-    Raises: UsageWrong, PlaintextRefused, PortInUse, FolderForeign, FolderInUse, ClusterSecretWrong, NodeForeign.
+    Raises: UsageWrong, PlaintextRefused, PortInUse, FolderForeign, FolderInUse, ClusterSecretWrong, NodeForeign,
+        NodeRemoved.
     """
-    _check_usage(node_id, port, capacity_gb)
+    _check_usage(node_id, port, capacity_gb, zone, http_port)
     rpc.check_listen(host, config.cluster.allow_plaintext)
     secret = shared_secret(config, ("cluster", "secret"))
     stop = stop_event()
@@ -65,13 +85,20 @@ async def serve(
         reserve_bytes=config.node.disk_reserve_mb * MIB,
     )
     try:
-        door = NodeDoor(node_id)
-        server = _build_server(store, door, secret, config.cluster.node_timeout_s)
+        door, meters = NodeDoor(node_id), Meters()
+        pulse = Pulse(door.look, services_of("NodeService"))
+        server = _build_server(store, door, secret, config.cluster.node_timeout_s, meters)
+        pulse.add_to(server)
         port = rpc.listen(server, host, port, "the PORT in: cloudgrpc node ID PORT CAPACITY_GB")
+        http = _http_listener(NodeFigures(meters, store, door.look), host, http_port) if http_port else None
+        if http is not None:
+            await http.start()
         await server.start()
         gateway = rpc.address(config.gateway.host, config.gateway.port)
-        _announce(store, rpc.address(host, port), gateway)
-        place = Place(_seen_host(host, config.gateway.host, config.gateway.port), port, cpus)
+        http_address = rpc.address(host, http_port) if http_port else ""
+        _announce(store, rpc.address(host, port), gateway, http_address, (await store.usage()).read_only_reason)
+        seen_host = _seen_host(host, config.gateway.host, config.gateway.port)
+        place = Place(seen_host, port, cpus, zone, rpc.address(seen_host, http_port) if http_port else "")
 
         def joined(pool_bytes: int) -> None:
             door.open()
@@ -79,33 +106,53 @@ async def serve(
 
         membership = Membership(store, place, gateway, secret, joined)
         try:
-            await until_stopped(stop, membership.keep(), *([parent_gone(stop)] if exit_with_parent else []))
+            await until_stopped(
+                stop, membership.keep(), pulse.run(), *([parent_gone(stop)] if exit_with_parent else [])
+            )
         finally:
+            await pulse.stop()
+            if http is not None:
+                await http.stop()
             await server.stop(GRACE_S)
     finally:
         store.close()
 
 
-def _check_usage(node_id: str, port: int, capacity_gb: float) -> None:
+def _check_usage(node_id: str, port: int, capacity_gb: float, zone: str, http_port: int) -> None:
     if not NODE_ID.match(node_id):
         raise UsageWrong(reason=f"node id {node_id!r} must be 1 to 63 of a-z, 0-9 and -, and not begin with -")
     if not 0 <= port <= 65535:
         raise UsageWrong(reason=f"port {port} must be between 0 and 65535")
+    if not 0 <= http_port <= 65535:
+        raise UsageWrong(reason=f"--http-port {http_port} must be between 0 and 65535")
     if not 0 < capacity_gb * GIB <= MOST_BYTES:
         raise UsageWrong(reason=f"capacity {capacity_gb} GB must be more than 0 and at most {MOST_BYTES // GIB}")
+    if not ZONE.match(zone):
+        raise UsageWrong(reason=f"zone {zone!r} {ZONE_RULE}")
 
 
-def _build_server(store: DiskStore, door: NodeDoor, secret: str, timeout_s: float) -> grpc.aio.Server:
-    interceptors = [ErrorsToStatuses(), ClusterSecret(secret), door]
+def _build_server(store: DiskStore, door: NodeDoor, secret: str, timeout_s: float, meters: Meters) -> grpc.aio.Server:
+    interceptors = [RequestMeter(meters), ErrorsToStatuses(), ClusterSecret(secret), door]
     server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
-    add_node_disk(NodeDisk(store, lambda host, port: RemoteStore("", host, port, secret, timeout_s)), server)
+    disk = NodeDisk(store, lambda host, port: RemoteStore("", host, port, secret, timeout_s))
+    add_node_disk(disk, server, meters)
     return server
 
 
-def _announce(store: DiskStore, address: str, gateway: str) -> None:
+def _http_listener(figures: NodeFigures, host: str, port: int) -> HttpListener:
+    # Only those pay for its imports who want it.
+    from cloudgrpc.servers.http_listener import HttpListener
+    from cloudgrpc.services.observing import build_app
+
+    return HttpListener(build_app(figures), host, port, "--http-port")
+
+
+def _announce(store: DiskStore, address: str, gateway: str, http_address: str, read_only_reason: str) -> None:
     print(
         f"{store.name} listens on {address}, keeps up to {size_words(store.capacity_bytes)} in {store.path}\n"
-        f"  now {size_words(store.used_bytes)} in {store.chunk_count} chunks; joins the gateway at {gateway}",
+        f"  now {size_words(store.used_bytes)} in {store.chunk_count} chunks; joins the gateway at {gateway}"
+        + (f"\n  metrics at http://{http_address}/metrics" if http_address else "")
+        + (f"\n  takes no new chunks: {read_only_reason}" if read_only_reason else ""),
         flush=True,
     )
 

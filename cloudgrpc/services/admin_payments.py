@@ -54,8 +54,8 @@ class AdminPayments(AdminServiceServicer):
     async def ReconcilePayment(
         self, request: pb.ReconcilePaymentRequest, _context: Context
     ) -> pb.ReconcilePaymentResponse:
-        await self._admins.check(request.admin_key)
-        payment = await self._desk.reconcile(views.payment_id(request.payment_id))
+        operator = await self._admins.check(request.admin_key)
+        payment = await self._desk.reconcile(operator, views.payment_id(request.payment_id))
         return pb.ReconcilePaymentResponse(
             success=True, message=views.words(payment), payment=views.full_record(payment)
         )
@@ -63,15 +63,17 @@ class AdminPayments(AdminServiceServicer):
     async def SetPaymentReference(
         self, request: pb.SetPaymentReferenceRequest, _context: Context
     ) -> pb.SetPaymentReferenceResponse:
-        await self._admins.check(request.admin_key)
-        payment = await self._desk.set_reference(views.payment_id(request.payment_id), request.transaction_ref)
+        operator = await self._admins.check(request.admin_key)
+        payment = await self._desk.set_reference(
+            operator, views.payment_id(request.payment_id), request.transaction_ref
+        )
         return pb.SetPaymentReferenceResponse(
             success=True, message=views.words(payment), payment=views.full_record(payment)
         )
 
     async def RefundPayment(self, request: pb.RefundPaymentRequest, _context: Context) -> pb.RefundPaymentResponse:
-        await self._admins.check(request.admin_key)
-        payment, quota, used = await self._desk.refund(views.payment_id(request.payment_id), request.reason)
+        operator = await self._admins.check(request.admin_key)
+        payment, quota, used = await self._desk.refund(operator, views.payment_id(request.payment_id), request.reason)
         return pb.RefundPaymentResponse(
             success=True,
             message=f"Marked as paid back; {size_words(payment.storage_bytes)} were taken back.",
@@ -81,8 +83,8 @@ class AdminPayments(AdminServiceServicer):
         )
 
     async def ClosePayment(self, request: pb.ClosePaymentRequest, _context: Context) -> pb.ClosePaymentResponse:
-        await self._admins.check(request.admin_key)
-        payment = await self._desk.close(views.payment_id(request.payment_id), request.reason)
+        operator = await self._admins.check(request.admin_key)
+        payment = await self._desk.close(operator, views.payment_id(request.payment_id), request.reason)
         return pb.ClosePaymentResponse(success=True, message=views.words(payment), payment=views.full_record(payment))
 
 

@@ -1,7 +1,7 @@
-"""What the gateway answers over HTTP: Campay's webhook, and nothing else.
+"""What the gateway answers over HTTP: Campay's webhook, and those who watch it.
 
-A call is a doorbell. It is judged by its signature alone and leads to Campay's own record; what it says of status and
-amount is not even read.
+A call of the webhook is a doorbell. It is judged by its signature alone and leads to Campay's own record; what it says
+of status and amount is not even read.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from cloudgrpc.errors import CloudError
 from cloudgrpc.outside.webhook import is_signed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
 
 log = logging.getLogger(__name__)
@@ -42,10 +44,17 @@ class Payments(Protocol):
         """See how this payment stands; one that is not known is no error. Raises: CloudError."""
 
 
-def build_app(payments: Payments, webhook_key: str, per_minute: int, *, behind_proxy: bool = False) -> Starlette:
-    """`per_minute`: for each peer's address. `behind_proxy`: as in [gateway]."""
+def build_app(
+    payments: Payments,
+    webhook_key: str,
+    per_minute: int,
+    *,
+    behind_proxy: bool = False,
+    watched: Sequence[Route] = (),
+) -> Starlette:
+    """`per_minute`: for each peer's address. `behind_proxy`: as in [gateway]. `watched`: observing.routes."""
     webhook = Webhook(payments, webhook_key, per_minute, behind_proxy=behind_proxy)
-    app = Starlette(routes=[Route(PATH, webhook.answer, methods=["GET", "POST"])])
+    app = Starlette(routes=[Route(PATH, webhook.answer, methods=["GET", "POST"]), *watched])
     app.router.redirect_slashes = False  # to what would be a path more
     return app
 

@@ -1,4 +1,4 @@
-"""What stands before every RPC: the one place where errors become statuses, and the guard of internal calls."""
+"""What stands before every RPC: the meter, the one place where errors become statuses, the guard of internal calls."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hmac
 import inspect
 import logging
 import secrets
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from cloudgrpc.actions.pacing import Pacing
+    from cloudgrpc.meters import Meters
+
+    Check = Callable[[object], object]  # gives a request back as it is. Raises: InvalidField when it cannot be read
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +35,55 @@ TOLD = frozenset({rpc.CLIENT_KEY, "user-agent", "x-forwarded-for"})
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any  # grpc.RpcMethodHandler: its four behaviours are untyped
+
+
+class RequestMeter(grpc.aio.ServerInterceptor):
+    """Counts every call by its method and status, and how long it took. Stands outside of all others."""
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
+    ) -> Handler:
+        handler = await continuation(details)
+        if handler is None:
+            # Under one name: callers make up as many as they like.
+            self._meters.requests.labels("other", "UNIMPLEMENTED").inc()
+            return None
+        kind, method = _kind(handler), str(details.method).removeprefix("/")
+        return handler._replace(**{kind: self._metered(getattr(handler, kind), method)})
+
+    def _metered(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+        began = time.monotonic()
+
+        def note(context: Context, failure: BaseException | None) -> None:
+            self._meters.request_seconds.labels(method).observe(time.monotonic() - began)
+            self._meters.requests.labels(method, _status(context, failure)).inc()
+
+        if inspect.isasyncgenfunction(behaviour):
+
+            async def streaming(request: object, context: Context) -> AsyncIterator[object]:
+                try:
+                    async for answer in behaviour(request, context):
+                        yield answer
+                except BaseException as error:
+                    note(context, error)
+                    raise
+                note(context, None)
+
+            return streaming
+
+        async def answering(request: object, context: Context) -> object:
+            try:
+                answer = await behaviour(request, context)
+            except BaseException as error:
+                note(context, error)
+                raise
+            note(context, None)
+            return answer
+
+        return answering
 
 
 class ErrorsToStatuses(grpc.aio.ServerInterceptor):
@@ -53,13 +106,13 @@ class ErrorsToStatuses(grpc.aio.ServerInterceptor):
         # One that writes to the context itself is guarded like one that answers once.
         guard = self._guard_stream if inspect.isasyncgenfunction(behaviour) else self._guard_unary
         parse = handler.request_deserializer and _forgiving(handler.request_deserializer)
-        return handler._replace(request_deserializer=parse, **{kind: guard(behaviour, str(details.method))})
+        check = _readable_each if parse and handler.request_streaming else _readable
+        return handler._replace(request_deserializer=parse, **{kind: guard(behaviour, str(details.method), check)})
 
-    def _guard_unary(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    def _guard_unary(self, behaviour: Callable[..., Any], method: str, check: Check) -> Callable[..., Any]:
         async def guarded(request: object, context: Context) -> object:
             try:
-                _check_readable(request)
-                answer = behaviour(request, context)
+                answer = behaviour(check(request), context)
                 return await answer if inspect.isawaitable(answer) else answer
             except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
                 request = None  # gRPC keeps the failure, and with it this frame
@@ -67,11 +120,10 @@ class ErrorsToStatuses(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    def _guard_stream(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    def _guard_stream(self, behaviour: Callable[..., Any], method: str, check: Check) -> Callable[..., Any]:
         async def guarded(request: object, context: Context) -> AsyncIterator[object]:
             try:
-                _check_readable(request)
-                async for answer in behaviour(request, context):
+                async for answer in behaviour(check(request), context):
                     yield answer
             except Exception as error:  # noqa: BLE001 - the one place that turns every failure into a status
                 request = None  # gRPC keeps the failure, and with it this frame
@@ -188,9 +240,25 @@ def _forgiving(parse: Callable[[bytes], object]) -> Callable[[bytes], object]:
     return parsed
 
 
-def _check_readable(request: object) -> None:
+def _readable(request: object) -> object:
     if request is UNREADABLE:
         raise InvalidField(field="message", reason="cannot be read")
+    return request
+
+
+async def _readable_each(requests: Any) -> AsyncIterator[object]:
+    async for request in requests:
+        yield _readable(request)
+
+
+def _status(context: Context, failure: BaseException | None) -> str:
+    """How a call ended, by gRPC's name for it."""
+    if failure is None:
+        return "OK"
+    code = context.code()
+    if isinstance(code, grpc.StatusCode) and code is not grpc.StatusCode.OK:
+        return code.name
+    return "CANCELLED"  # the caller went away: that cancels the task, or closes the generator
 
 
 def _kind(handler: Handler) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cloudgrpc.core.introductions import MOST_BYTES, check_introduction
+from cloudgrpc.core.introductions import MOST_BYTES, check_introduction, reason_line
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceServicer
 
@@ -32,6 +32,9 @@ class NodeService(NodeServiceServicer):
                 chunk_count=request.chunk_count,
                 cpu_cores=request.cpu_cores,
                 is_read_only=request.read_only,
+                read_only_reason=request.read_only_reason,
+                zone=request.zone,
+                metrics_address=request.metrics_address,
             ),
             request.cluster_id,
         )
@@ -50,5 +53,6 @@ class NodeService(NodeServiceServicer):
             min(max(0, request.storage_used), MOST_BYTES),
             max(0, request.chunk_count),
             is_read_only=request.read_only,
+            read_only_reason=reason_line(request.read_only_reason) if request.read_only else "",
         )
         return pb.HeartbeatResponse(success=True, message="Heard.")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
-from cloudgrpc.actions.node_disk import MAX_PUT
+from cloudgrpc.actions.node_disk import MAX_PUT, MAX_VERIFY
+from cloudgrpc.actions.readiness import Ready
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.remote import NODE_KEY
 from cloudgrpc.errors import NodeUnavailable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from cloudgrpc.actions.node_disk import NodeDisk
+    from cloudgrpc.errors import CloudError
+    from cloudgrpc.meters import Meters
 
 SERVICE = "cloudstorage.NodeService"
 
@@ -28,8 +31,13 @@ Handler = Any  # grpc.RpcMethodHandler: its four behaviours are untyped
 
 
 class NodeDiskService(NodeServiceServicer):
-    def __init__(self, disk: NodeDisk) -> None:
+    """`meters`: count what goes to the disk and comes from it for others."""
+
+    def __init__(self, disk: NodeDisk, meters: Meters) -> None:
         self._disk = disk
+        self._count_in = meters.transferred_bytes.labels("in").inc
+        self._count_out = meters.transferred_bytes.labels("out").inc
+        self._count_scrubbed = meters.scrubbed_bytes.inc
 
     async def RegisterNode(self, request: pb.RegisterNodeRequest, context: Context) -> NoReturn:
         raise NotImplementedError  # the gateway's half
@@ -40,22 +48,28 @@ class NodeDiskService(NodeServiceServicer):
     async def StoreChunk(self, request: Any, context: Context) -> pb.StoreChunkResponse:
         """`request`: a Chunk, which `add_node_disk` has taken from the message without a copy."""
         await self._disk.store.put(request)
+        self._count_in(len(request.data))
         return pb.StoreChunkResponse(success=True)
 
     async def StoreChunks(self, request: pb.StoreChunksRequest, context: Context) -> pb.StoreChunksResponse:
         """One chunk more than may be shows that there are too many; to unpack all of them would hold up the loop."""
-        failures = await self._disk.put_each(
-            [Chunk(one.chunk_id, one.chunk_data, one.checksum) for one in request.chunks[: MAX_PUT + 1]]
+        chunks = [Chunk(one.chunk_id, one.chunk_data, one.checksum) for one in request.chunks[: MAX_PUT + 1]]
+        failures = await self._disk.put_each(chunks)
+        self._count_in(sum(len(one.data) for one, failure in zip(chunks, failures, strict=True) if not failure))
+        return pb.StoreChunksResponse(success=True, outcomes=map(_outcome, failures))
+
+    async def VerifyChunks(self, request: pb.VerifyChunksRequest, context: Context) -> pb.VerifyChunksResponse:
+        verified = await self._disk.verify([(one.chunk_id, one.checksum) for one in request.chunks[: MAX_VERIFY + 1]])
+        self._count_scrubbed(verified.bytes_read)
+        return pb.VerifyChunksResponse(
+            success=True, outcomes=map(_outcome, verified.outcomes), bytes_read=verified.bytes_read
         )
-        outcomes = [
-            pb.StoreOutcome(error_code=failure.code, message=str(failure)) if failure else pb.StoreOutcome()
-            for failure in failures
-        ]
-        return pb.StoreChunksResponse(success=True, outcomes=outcomes)
 
     async def RetrieveChunk(self, request: pb.RetrieveChunkRequest, context: Context) -> Any:
         """The response as it is on the wire, packed in one copy from where the disk was read to."""
-        return await self._disk.store.get_as(request.chunk_id, _pack_chunk)
+        packed, length = await self._disk.store.get_as(request.chunk_id, _pack_chunk)
+        self._count_out(length)
+        return packed
 
     async def DeleteChunk(self, request: pb.DeleteChunkRequest, context: Context) -> pb.DeleteChunkResponse:
         await self._disk.delete_one(request.chunk_id)
@@ -71,7 +85,7 @@ class NodeDiskService(NodeServiceServicer):
 
     async def CopyChunk(self, request: pb.CopyChunkRequest, context: Context) -> pb.CopyChunkResponse:
         wanted = Chunk(request.chunk_id, b"", request.checksum)
-        await self._disk.copy_here(wanted, request.source_host, request.source_port)
+        self._count_in(await self._disk.copy_here(wanted, request.source_host, request.source_port))
         return pb.CopyChunkResponse(success=True)
 
 
@@ -88,6 +102,10 @@ class NodeDoor(grpc.aio.ServerInterceptor):
 
     def open(self) -> None:
         self._opened.set()
+
+    async def look(self) -> Ready:
+        is_open = self._opened.is_set()
+        return Ready(is_open, is_open, [] if is_open else ["It has not joined its cluster yet."])
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
@@ -109,8 +127,8 @@ class NodeDoor(grpc.aio.ServerInterceptor):
         return self._opened.is_set()
 
 
-def add_node_disk(disk: NodeDisk, server: grpc.aio.Server) -> None:
-    service = NodeDiskService(disk)
+def add_node_disk(disk: NodeDisk, server: grpc.aio.Server, meters: Meters) -> None:
+    service = NodeDiskService(disk, meters)
     handlers: dict[str, Any] = {
         "RetrieveChunk": grpc.unary_unary_rpc_method_handler(service.RetrieveChunk, pb.RetrieveChunkRequest.FromString),
         "StoreChunk": grpc.unary_unary_rpc_method_handler(
@@ -122,8 +140,13 @@ def add_node_disk(disk: NodeDisk, server: grpc.aio.Server) -> None:
     server.add_registered_method_handlers(SERVICE, handlers)
 
 
-def _pack_chunk(chunk: Chunk) -> bytes:
-    return pack_retrieve_response(chunk.data, chunk.checksum)
+def _outcome(failure: CloudError | None) -> pb.StoreOutcome:
+    return pb.StoreOutcome(error_code=failure.code, message=str(failure)) if failure else pb.StoreOutcome()
+
+
+def _pack_chunk(chunk: Chunk) -> tuple[bytes, int]:
+    """And how many bytes of it are the chunk's own."""
+    return pack_retrieve_response(chunk.data, chunk.checksum), len(chunk.data)
 
 
 def _unpack_chunk(message: bytes) -> Chunk:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from cloudgrpc import config
 from cloudgrpc.core.introductions import Introduction
 from cloudgrpc.core.peers import Visitor
-from cloudgrpc.meta import accounts, changes, copies, nodes, orphans, sweeping, tree, uploads
+from cloudgrpc.meta import accounts, changes, copies, nodes, orphans, spread, sweeping, tree, uploads
 from cloudgrpc.meta import db as meta_db
 from cloudgrpc.meta.accounts import Caller, NewSession
 from cloudgrpc.meta.db import now
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from cloudgrpc.core.repair import Shortage
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.uploads import Answer
     from postgres import Database as PostgresDatabase
@@ -199,6 +200,11 @@ class Meta:
         """A whole inventory in one page."""
         at = self.run(now) if listed_at is None else listed_at
         return self.run(orphans.compare_page, node_id, sorted(listed), ("", ""), at, wanted)
+
+
+def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
+    """A look at all copies, and what is short by it."""
+    return copies.short(spread.look(factor, delay_us), limit)
 
 
 def wish_for(

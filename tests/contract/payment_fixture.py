@@ -10,6 +10,7 @@ from cloudgrpc.actions.payment_desk import PaymentDesk
 from cloudgrpc.actions.payments import Payments
 from cloudgrpc.actions.settling import Settling
 from cloudgrpc.config import Config, Limits
+from cloudgrpc.core.operators import Operator, Role
 from cloudgrpc.core.peers import VISITOR, Visitor
 from cloudgrpc.meta.promises import Promise
 from cloudgrpc.outside.campay import Campay
@@ -24,6 +25,7 @@ TIER = "starter"
 PER_HOUR = 100_000  # a test may begin more than a person
 TIER_BYTES = 250 << 20
 NOBODY = Visitor()
+BOSS = Operator("boss", Role.OPERATE)
 PLENTY = Promise(1 << 30, 1, 1e6)
 
 

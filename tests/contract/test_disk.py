@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from cloudgrpc.errors import (
     DiskFull,
     FolderForeign,
     FolderInUse,
+    LocalFile,
     NodeForeign,
 )
 
@@ -36,8 +39,24 @@ class MoodyDisk(Os):
     def __init__(self) -> None:
         self.failing: dict[str, int] = {}
         self.free: int | None = None
+        self.mounted_read_only = False
 
-    def write(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+    def create(self, path: Path) -> int:
+        self._mood("create")
+        return super().create(path)
+
+    def open_lock(self, path: Path) -> int:
+        self._mood("open_lock")
+        return super().open_lock(path)
+
+    def make_folder(self, folder: Path) -> None:
+        self._mood("make_folder")
+        super().make_folder(folder)
+
+    def is_read_only(self, folder: Path) -> bool:
+        return self.mounted_read_only or super().is_read_only(folder)
+
+    def write(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         super().write(descriptor, [pieces[0]])  # half of it, as when the disk fills up
         self._mood("write")
         super().write(descriptor, pieces[1:])
@@ -238,21 +257,112 @@ def test_a_write_that_fails_leaves_nothing_behind(
     assert store.get(chunk.chunk_id) == chunk
 
 
-def test_after_a_failed_write_the_node_calls_itself_read_only_for_a_while(
+def reason(store: Any) -> str:
+    usage = store.usage()
+    assert usage.read_only == bool(usage.read_only_reason)
+    return str(usage.read_only_reason)
+
+
+def wait_for_reason(store: Any, wanted: str) -> None:
+    """The trial whether it can write again is made beside the answer."""
+    deadline = time.monotonic() + 10
+    while reason(store) != wanted:
+        assert time.monotonic() < deadline, reason(store)
+        time.sleep(0.002)
+
+
+def test_after_a_failed_write_the_node_is_read_only_until_it_can_write_again(
     store: Any, disk: MoodyDisk, clock: Clock
 ) -> None:
-    assert not store.usage().read_only
+    assert reason(store) == ""
     disk.failing = {"fdatasync": errno.EIO}
     with pytest.raises(DiskFailed):
         store.put(random_chunk())
-    assert store.usage().read_only
-    clock.now += 31
-    assert not store.usage().read_only
+    clock.now += 12
+    assert reason(store) == "a write failed 12 s ago: Input/output error"
+    clock.now += 19
+    wait_for_reason(store, "a write failed 0 s ago: Input/output error")  # tried again
+    disk.failing = {}
+    clock.now += 29
+    assert reason(store) == "a write failed 29 s ago: Input/output error"
+    clock.now += 2
+    wait_for_reason(store, "")
+    assert list((store.path / "tmp").iterdir()) == []
+
+
+def test_heartbeats_go_on_while_a_disk_hangs(store: Any, disk: MoodyDisk, clock: Clock) -> None:
+    disk.failing = {"fdatasync": errno.EIO}
+    with pytest.raises(DiskFailed):
+        store.put(random_chunk())
+    wakes = threading.Event()
+    disk.fdatasync = lambda _descriptor: wakes.wait(20)  # type: ignore[assignment, method-assign]
+    for seconds in range(31, 43):  # more often than the disk has threads
+        clock.now = seconds
+        assert reason(store) == f"a write failed {seconds} s ago: Input/output error"
+    wakes.set()
+    wait_for_reason(store, "")
+
+
+def test_deleting_makes_room_but_heals_no_disk(store: Any, disk: MoodyDisk) -> None:
+    for number, still in ((errno.ENOSPC, False), (errno.EIO, True)):
+        chunk = random_chunk()
+        store.put(chunk)
+        disk.failing = {"write": number}
+        with pytest.raises(CloudError):
+            store.put(random_chunk())
+        assert reason(store) == f"a write failed 0 s ago: {os.strerror(number)}"
+        assert store.delete([chunk.chunk_id]) == []
+        assert store.usage().read_only is still
+        disk.failing = {}
 
 
 def test_a_disk_without_an_answer_about_its_room_is_read_only(store: Any, disk: MoodyDisk) -> None:
     disk.failing = {"free_bytes": errno.EIO}
-    assert store.usage().read_only
+    assert reason(store) == "its disk does not say how much is free: Input/output error"
+
+
+def test_a_file_system_that_became_read_only_is_named_so_and_still_read(store: Any, disk: MoodyDisk) -> None:
+    chunk = random_chunk()
+    store.put(chunk)
+    disk.mounted_read_only = True
+    assert reason(store) == "its file system is mounted read-only"
+    assert store.get(chunk.chunk_id) == chunk
+    disk.mounted_read_only = False
+    assert reason(store) == ""
+
+
+@pytest.mark.parametrize(("step", "is_known_at_once"), [("open_lock", False), ("unlink", True), ("make_folder", True)])
+def test_a_folder_that_cannot_be_written_any_more_is_opened_to_be_read(
+    run: Callable[..., Any], tmp_path: Path, disk: MoodyDisk, clock: Clock, *, step: str, is_known_at_once: bool
+) -> None:
+    store = run(tmp_path / "node")
+    chunk = random_chunk()
+    store.put(chunk)
+    store.close()
+    (store.path / "tmp" / "half").write_bytes(b"half")
+    (store.path / "quarantine").rmdir()
+    disk.failing = dict.fromkeys([step, "create", "rename"], errno.EROFS)
+    again = run(tmp_path / "node", disk=disk, clock=clock)
+    assert (again.chunk_count, again.identity) == (1, store.identity)
+    assert again.get(chunk.chunk_id) == chunk
+    assert again.usage().read_only is is_known_at_once
+    with pytest.raises(DiskFailed):
+        again.put(random_chunk())
+    assert reason(again) == "a write failed 0 s ago: Read-only file system"
+    with pytest.raises(FolderInUse):
+        open_disk(store.path, disk=disk)
+    disk.failing = {}
+    clock.now += 31
+    wait_for_reason(again, "")
+
+
+def test_a_new_folder_that_cannot_be_written_is_refused(tmp_path: Path, disk: MoodyDisk) -> None:
+    disk.failing = {"create": errno.EROFS}
+    with pytest.raises(LocalFile, match="Read-only file system"):
+        open_disk(tmp_path / "node", disk=disk)
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalFile):
+        open_disk(tmp_path / "file")
 
 
 def test_below_its_reserve_a_disk_is_read_only_but_reads_and_deletes(
@@ -264,8 +374,9 @@ def test_below_its_reserve_a_disk_is_read_only_but_reads_and_deletes(
     disk.free = (1 << 20) + 999
     with pytest.raises(DiskFull):
         store.put(random_chunk(1000))
-    disk.free = (1 << 20) - 1
-    assert store.usage().read_only
+    assert reason(store) == "a chunk of 1000 B was refused 0 s ago: not enough room is left"
+    disk.free = 1023 << 10
+    assert reason(store) == "1023.0 KB free on its disk, 1.0 MB are kept free"
     with pytest.raises(DiskFull):
         store.put(random_chunk(0))
     assert store.put(chunk) == ("node1",)  # it is here already
@@ -284,7 +395,7 @@ def test_the_declared_capacity_is_the_limit_and_deleting_makes_room(run: Callabl
     with pytest.raises(DiskFull):
         store.put(random_chunk(501))
     store.put(random_chunk(500))
-    assert store.usage().read_only
+    assert reason(store) == "full: 2.4 KB of 2.4 KB used"
     assert store.delete([first.chunk_id]) == []
     assert not store.usage().read_only
     store.put(random_chunk(1000))

@@ -308,14 +308,19 @@ def test_the_clock_is_in_microseconds_and_never_stands_still_for_long(database: 
 
 def test_an_event_that_was_recorded_by_a_failing_caller_never_happened(database: Meta) -> None:
     def fail() -> None:
-        events.record("test", "did not happen")
+        events.record("copy.made", "did not happen")
         raise Missing(what="it")
 
     with pytest.raises(Missing):
         database.run(fail)
-    database.run(events.record, "test", "happened", account_id="someone", number=3)
+    database.run(events.record, "copy.made", "happened", account_id="someone", number=3)
     (kept,) = database.run(lambda: list(Event.select()))
-    assert (kept.kind, kept.message, kept.account_id, kept.details) == ("test", "happened", "someone", '{"number": 3}')
+    assert (kept.kind, kept.message, kept.account_id, kept.details) == (
+        "copy.made",
+        "happened",
+        "someone",
+        '{"number": 3}',
+    )
 
 
 def fill_pool(meta: Meta) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cloudgrpc.errors import NodeIdTaken, NodeUnknown
+from cloudgrpc.errors import NodeIdTaken, NodeRemoved, NodeUnknown
 from cloudgrpc.meta import copies, nodes
-from cloudgrpc.meta.db import now
+from cloudgrpc.meta.db import locked, now
 from cloudgrpc.meta.files import Holder
-from cloudgrpc.meta.models import Copy, Node, Receipt, Stray, new_id
+from cloudgrpc.meta.models import Copy, Event, Node, Receipt, RemovedNode, Stray, new_id
+from contract import meta_fixture
 from contract.meta_fixture import GB, HOUR, SECOND, Meta, introduction
 
 if TYPE_CHECKING:
@@ -42,12 +44,21 @@ def node(database: Meta, node_id: str) -> NodeState:
     return next(one for one in database.read(nodes.all_nodes) if one.node_id == node_id)
 
 
-def beat(database: Meta, node_id: str, used: int = 0, *, is_read_only: bool = False) -> bool:
-    return database.run(nodes.heartbeat, node_id, f"folder of {node_id}", used, 3, is_read_only=is_read_only)
+def beat(database: Meta, node_id: str, used: int = 0, *, is_read_only: bool = False, reason: str = "") -> bool:
+    folder = f"folder of {node_id}"
+    return database.run(nodes.heartbeat, node_id, folder, used, 3, is_read_only=is_read_only, read_only_reason=reason)
+
+
+def register(database: Meta, node_id: str, **facts: Any) -> int:
+    return database.run(nodes.register, dataclasses.replace(introduction(node_id), **facts))
+
+
+def last_event(database: Meta, kind: str) -> Event:
+    return database.run(Event.select().where(Event.kind == kind).order_by(Event.event_id.desc()).get)
 
 
 def shortages(database: Meta, factor: int = 2, delay_us: int = HOUR, limit: int = 100) -> dict[str, Shortage]:
-    return {one.chunk_id: one for one in database.read(copies.shortages, factor, delay_us, limit)}
+    return {one.chunk_id: one for one in database.read(meta_fixture.shortages, factor, delay_us, limit)}
 
 
 # Joining, leaving, coming back
@@ -118,8 +129,100 @@ def test_a_heartbeat_brings_a_node_back_and_says_so_once(database: Meta, alice: 
 def test_a_full_node_takes_no_chunks_until_it_says_so_again(database: Meta, alice: Caller) -> None:
     for is_read_only in (True, True, False, False):
         beat(database, "node1", is_read_only=is_read_only)
-        assert node(database, "node1").takes_chunks is not is_read_only
+        assert bool(node(database, "node1").barred) is is_read_only
     assert (database.events("node.read_only"), database.events("node.writable")) == (1, 1)
+
+
+def test_why_a_node_is_read_only_is_kept_and_told_once(database: Meta, alice: Caller) -> None:
+    beat(database, "node1", is_read_only=True, reason="a write failed 2 s ago: Input/output error")
+    beat(database, "node1", is_read_only=True, reason="a write failed 7 s ago: Input/output error")
+    state = node(database, "node1")
+    assert state.barred == state.read_only_reason == "a write failed 7 s ago: Input/output error"
+    told = last_event(database, "node.read_only")
+    assert (told.node_id, told.message) == (
+        "node1",
+        "node1 takes no new chunks: a write failed 2 s ago: Input/output error",
+    )
+    beat(database, "node1")
+    assert (node(database, "node1").barred, node(database, "node1").read_only_reason) == ("", "")
+    assert (database.events("node.read_only"), database.events("node.writable")) == (1, 1)
+
+
+def test_a_node_that_comes_back_read_only_says_so_when_it_registers(database: Meta, alice: Caller) -> None:
+    for _ in range(2):
+        register(database, "node1", is_read_only=True, read_only_reason="full: 1.0 GB of 1.0 GB used")
+    register(database, "new", is_read_only=True, read_only_reason="full: 1.0 GB of 1.0 GB used")
+    assert node(database, "node1").barred
+    assert last_event(database, "node.read_only").message == "new takes no new chunks: full: 1.0 GB of 1.0 GB used"
+    assert database.events("node.read_only") == 2
+    register(database, "node1")
+    assert not node(database, "node1").barred
+    assert database.events("node.writable") == 1
+
+
+def test_a_node_keeps_its_zone_and_a_move_is_an_event(database: Meta, alice: Caller) -> None:
+    for zone in ("", "east", "east", "west", ""):
+        register(database, "node1", zone=zone, metrics_address="127.0.0.1:9101")
+        assert (node(database, "node1").zone, node(database, "node1").metrics_address) == (zone, "127.0.0.1:9101")
+    register(database, "new", zone="east")
+    assert database.events("node.zone") == 3
+    assert last_event(database, "node.zone").message == "node1 is in no zone any more"
+
+
+def test_the_age_of_a_heartbeat_is_told_by_the_databases_clock(database: Meta, alice: Caller) -> None:
+    database.age("node", "last_heartbeat_at", 3600 * SECOND, "node_id = 'node1'")
+    database.age("node", "last_heartbeat_at", -3600 * SECOND, "node_id = 'node2'")  # a clock that was set back
+    assert node(database, "node1").heartbeat_age_s == pytest.approx(3600, abs=60)
+    assert node(database, "node2").heartbeat_age_s == 0
+
+
+# Removed, and on the way out
+
+
+def remove(node_id: str) -> None:
+    """As the act of removing does it."""
+    folder = locked(Node.select().where(Node.node_id == node_id)).get().instance_id
+    RemovedNode.insert(instance_id=folder, node_id=node_id, removed_at=now()).execute()
+    Node.delete().where(Node.node_id == node_id).execute()
+
+
+def test_a_removed_folder_is_refused_under_every_id_and_a_new_one_is_taken(database: Meta, alice: Caller) -> None:
+    database.run(remove, "node1")
+    found = database.digest()
+    for node_id in ("node1", "other"):
+        with pytest.raises(NodeRemoved):
+            register(database, node_id, instance_id="folder of node1")
+    with pytest.raises(NodeUnknown):
+        beat(database, "node1")
+    assert database.digest() == found
+    register(database, "node1", instance_id="a new folder")
+    assert node(database, "node1").is_online
+
+
+def test_a_node_that_registers_while_it_is_removed_is_refused(database: Meta, alice: Caller) -> None:
+    for tries in range(5):
+        database.add_node(f"gone{tries}")
+        again = functools.partial(nodes.register, introduction(f"gone{tries}"))
+        database.race([again, functools.partial(remove, f"gone{tries}"), again])
+        with pytest.raises(NodeRemoved):
+            database.run(again)
+        assert f"gone{tries}" not in {one.node_id for one in database.read(nodes.all_nodes)}
+
+
+def test_draining_outlives_a_restart_and_ends_with_another_folder(database: Meta, alice: Caller) -> None:
+    database.sql(
+        "UPDATE node SET draining_at = 1, scrub_after = 'ff', scrub_began_at = 2, scrubbed_at = 3, scrub_bad = 4"
+    )
+    database.add_node("node1")
+    beat(database, "node1")
+    state = node(database, "node1")
+    assert (state.draining_at, state.scrub_began_at) == (1, 2)
+    assert "draining" in state.barred
+    database.set_offline("node1")
+    database.add_node("node1", instance_id="another folder")
+    state = node(database, "node1")
+    assert (state.draining_at, state.scrub_after, state.scrub_began_at, state.scrubbed_at) == (None, "", None, None)
+    assert (state.scrub_bad, state.barred) == (0, "")
 
 
 def test_a_heartbeat_of_an_unknown_node_or_folder_is_refused(database: Meta, alice: Caller) -> None:

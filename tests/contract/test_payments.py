@@ -41,7 +41,7 @@ from cloudgrpc.errors import (
 from cloudgrpc.meta import closing, exports, history, payments
 from cloudgrpc.meta.models import Account, Payment, StorageGrant
 from cloudgrpc.meta.promises import Promise
-from contract.payment_fixture import TIER, TIER_BYTES, Crash, Shop
+from contract.payment_fixture import BOSS, TIER, TIER_BYTES, Crash, Shop
 from sandbox import SandboxServer
 
 if TYPE_CHECKING:
@@ -339,13 +339,13 @@ def test_a_refund_takes_the_room_back_and_deletes_nothing(buying: Buying) -> Non
     upload = buying.database.begin(buying.alice, "film", buying.quota() - 1)
     buying.database.send(upload, 0, buying.quota() - 1)
     buying.database.commit(upload)
-    _, quota, used = buying.shop.act(buying.shop.desk.refund(payment.payment_id, "paid twice"))
+    _, quota, used = buying.shop.act(buying.shop.desk.refund(BOSS, payment.payment_id, "paid twice"))
     assert used == quota + TIER_BYTES - 1
     assert buying.database.used(buying.alice.account_id)[0] == used
     with pytest.raises(QuotaExceeded):
         buying.database.begin(buying.alice, "note", 0)
     with pytest.raises(NotRefundable):
-        buying.shop.act(buying.shop.desk.refund(payment.payment_id, "again"))
+        buying.shop.act(buying.shop.desk.refund(BOSS, payment.payment_id, "again"))
     buying.round()
     assert buying.quota() == quota
 
@@ -358,9 +358,9 @@ def test_an_operator_gives_a_payment_its_reference_and_no_others(buying: Buying)
         ("../../x", InvalidField),
     ):
         with pytest.raises(error):
-            buying.shop.act(buying.shop.desk.set_reference(unclear.payment_id, reference))
+            buying.shop.act(buying.shop.desk.set_reference(BOSS, unclear.payment_id, reference))
     with pytest.raises(ReferenceKnown):
-        buying.shop.act(buying.shop.desk.set_reference(waiting.payment_id, "another"))
+        buying.shop.act(buying.shop.desk.set_reference(BOSS, waiting.payment_id, "another"))
     lost = buying.buy(ANSWER_LOST, "standard")
     buying.settle(lost, "SUCCESSFUL")
     (reference,) = [
@@ -368,7 +368,7 @@ def test_an_operator_gives_a_payment_its_reference_and_no_others(buying: Buying)
         for each in buying.campay.sandbox.transactions.values()
         if each.external_reference == lost.payment_id
     ]
-    assert buying.shop.act(buying.shop.desk.set_reference(lost.payment_id, reference)).state == "completed"
+    assert buying.shop.act(buying.shop.desk.set_reference(BOSS, lost.payment_id, reference)).state == "completed"
 
 
 def test_one_reference_is_never_two_payments(buying: Buying) -> None:
@@ -379,7 +379,7 @@ def test_one_reference_is_never_two_payments(buying: Buying) -> None:
     buying.round()
     made.external_reference = second.payment_id
     with pytest.raises(ReferenceTaken):
-        buying.shop.act(buying.shop.desk.set_reference(second.payment_id, made.reference))
+        buying.shop.act(buying.shop.desk.set_reference(BOSS, second.payment_id, made.reference))
     assert buying.grants() == 1
 
 
@@ -390,8 +390,8 @@ def test_money_for_an_account_that_is_gone_waits_for_an_operator(buying: Buying)
     buying.round()
     assert "pay it back" in buying.now(payment).attention
     with pytest.raises(NotRefundable):
-        buying.shop.act(buying.shop.desk.refund(payment.payment_id, "sent back"))
-    ended = buying.shop.act(buying.shop.desk.close(payment.payment_id, "sent back"))
+        buying.shop.act(buying.shop.desk.refund(BOSS, payment.payment_id, "sent back"))
+    ended = buying.shop.act(buying.shop.desk.close(BOSS, payment.payment_id, "sent back"))
     assert (ended.state, ended.attention) == ("failed", "")
 
 
@@ -402,7 +402,7 @@ def test_a_payment_of_the_sandbox_is_not_looked_up_in_production(buying: Buying)
     asked = buying.campay.sandbox.requests.total()
     buying.round()
     with pytest.raises(CampayDown, match="sandbox mode"):
-        buying.shop.act(buying.shop.desk.reconcile(payment.payment_id))
+        buying.shop.act(buying.shop.desk.reconcile(BOSS, payment.payment_id))
     assert buying.campay.sandbox.requests.total() == asked
 
 
@@ -413,7 +413,7 @@ def test_operators_see_everybodys_payments_by_page_and_what_they_add_up_to(buyin
     paid_back = buying.buy(WAITING, caller=bob)
     buying.settle(paid_back, "SUCCESSFUL")
     buying.round()
-    buying.shop.act(buying.shop.desk.refund(paid_back.payment_id, "a mistake"))
+    buying.shop.act(buying.shop.desk.refund(BOSS, paid_back.payment_id, "a mistake"))
     buying.settle(waiting, "FAILED")
     buying.round()
     desk, everything = buying.shop.desk, filter_of("", "", "", "")
@@ -479,11 +479,11 @@ def test_a_payment_that_nobody_sent_is_sent_when_its_buyer_asks_again(buying: Bu
 def test_what_an_operator_ended_frees_the_tier_and_still_counts_when_its_money_comes(buying: Buying) -> None:
     payment = buying.buy(WAITING)
     with pytest.raises(NotRefundable):
-        buying.shop.act(buying.shop.desk.refund(payment.payment_id, "nothing came"))
-    ended = buying.shop.act(buying.shop.desk.close(payment.payment_id, "Campay knows nothing of it"))
+        buying.shop.act(buying.shop.desk.refund(BOSS, payment.payment_id, "nothing came"))
+    ended = buying.shop.act(buying.shop.desk.close(BOSS, payment.payment_id, "Campay knows nothing of it"))
     assert (ended.state, ended.reason) == ("failed", "Campay knows nothing of it")
     with pytest.raises(NotClosable):
-        buying.shop.act(buying.shop.desk.close(payment.payment_id, "again"))
+        buying.shop.act(buying.shop.desk.close(BOSS, payment.payment_id, "again"))
     assert buying.buy(WAITING).payment_id != payment.payment_id
     buying.settle(payment, "SUCCESSFUL")
     buying.ring(payment)
@@ -527,14 +527,17 @@ def test_where_an_operator_sits_is_not_in_the_buyers_history(buying: Buying) -> 
     buying.buy(OTHER_AMOUNT, "basic")
     buying.round()
     operator = Visitor("", "203.0.113.9", "operators-laptop")
-    buying.shop.act(buying.shop.desk.refund(payment.payment_id, "paid twice"), operator)
-    assert "203.0.113.9" in repr(buying.database.rows("SELECT details FROM event"))
+    buying.shop.act(buying.shop.desk.refund(BOSS, payment.payment_id, "paid twice"), operator)
+    recorded = repr(buying.database.rows("SELECT details FROM event"))
+    assert "203.0.113.9" in recorded
+    assert f'"operator": "{BOSS.name}"' in recorded
     found, _ = buying.database.read(history.happenings, buying.alice, history.NEWEST, 50)
     told = repr(found)
     assert "was paid back (paid twice)" in told
     assert "waits for an operator" in told
     assert "203.0.113.9" not in told
     assert "operators-laptop" not in told
+    assert BOSS.name not in told
     assert "11 XAF" not in told
 
 

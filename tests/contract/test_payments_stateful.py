@@ -15,7 +15,7 @@ from cloudgrpc.errors import CloudError
 from cloudgrpc.meta.models import Account, Payment, StorageGrant
 from cloudgrpc.outside import campay_plays
 from cloudgrpc.outside.campay_plays import Play, Reply
-from contract.payment_fixture import TIER, Shop
+from contract.payment_fixture import BOSS, TIER, Shop
 from sandbox import SandboxServer
 
 if TYPE_CHECKING:
@@ -126,25 +126,25 @@ class Shopping(RuleBasedStateMachine):
     def an_operator_asks(self, which: int, crash_at: int | None) -> None:
         payment = self.pick(which)
         if payment:
-            self.act(crash_at, self.shop.desk.reconcile(payment.payment_id))
+            self.act(crash_at, self.shop.desk.reconcile(BOSS, payment.payment_id))
 
     @rule(which=ANY, of=ANY, crash_at=EFFECTS)
     def an_operator_gives_a_reference(self, which: int, of: int, crash_at: int | None) -> None:
         payment, made = self.pick(which), list(self.campay.sandbox.transactions)
         if payment and made:
-            self.act(crash_at, self.shop.desk.set_reference(payment.payment_id, made[of % len(made)]))
+            self.act(crash_at, self.shop.desk.set_reference(BOSS, payment.payment_id, made[of % len(made)]))
 
     @rule(which=ANY, crash_at=EFFECTS)
     def an_operator_pays_back(self, which: int, crash_at: int | None) -> None:
         payment = self.pick(which)
         if payment:
-            self.act(crash_at, self.shop.desk.refund(payment.payment_id, "a mistake"))
+            self.act(crash_at, self.shop.desk.refund(BOSS, payment.payment_id, "a mistake"))
 
     @rule(which=ANY, crash_at=EFFECTS)
     def an_operator_ends_it(self, which: int, crash_at: int | None) -> None:
         payment = self.pick(which)
         if payment:
-            self.act(crash_at, self.shop.desk.close(payment.payment_id, "nothing came"))
+            self.act(crash_at, self.shop.desk.close(BOSS, payment.payment_id, "nothing came"))
 
     @rule()
     def two_minutes_pass(self) -> None:

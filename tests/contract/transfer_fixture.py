@@ -12,6 +12,7 @@ from cloudgrpc import config
 from cloudgrpc.actions.budget import CHUNKS_OF_ONE, CHUNKS_OF_UPLOADS, Budget
 from cloudgrpc.actions.downloads import Downloads
 from cloudgrpc.actions.intake import Parts
+from cloudgrpc.actions.node_watch import NodeWatch
 from cloudgrpc.actions.nodes import Nodes
 from cloudgrpc.actions.upload_sessions import UploadSessions
 from cloudgrpc.actions.uploads import Uploads
@@ -21,12 +22,14 @@ from cloudgrpc.errors import (
     NodeUnavailable,
 )
 from cloudgrpc.meta import nodes
+from cloudgrpc.meters import Meters
 from contract.meta_fixture import Meta, introduction, wish_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from cloudgrpc.chunks.base import Chunk
+    from cloudgrpc.core.scrub import Claim, Verified
     from cloudgrpc.meta.accounts import Caller
     from cloudgrpc.meta.upload_sessions import Session
     from cloudgrpc.meta.uploads import Answer
@@ -62,6 +65,9 @@ class FakeNode(MemoryStore):
     async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int) -> None:
         raise AssertionError("nobody repairs here")
 
+    async def verify(self, claims: Sequence[Claim]) -> Verified:
+        raise AssertionError("nobody scrubs here")
+
     async def close(self) -> None:
         pass
 
@@ -72,10 +78,14 @@ class Gateway:
     def __init__(self, database: Meta, stores: dict[str, FakeNode]) -> None:
         self.stores = stores
         self.nodes = Nodes(
-            database.database, config.Cluster(), database.run(cluster_id), lambda node: stores[node.node_id]
+            database.database,
+            config.Cluster(offline_after_s=3600),  # no heartbeats come here
+            database.run(cluster_id),
+            NodeWatch(),
+            lambda node: stores[node.node_id],
         )
         self.budget = Budget()
-        parts = Parts(database.database, self.nodes, self.budget, silence_s=20, slow_s=0.05)
+        parts = Parts(database.database, self.nodes, self.budget, silence_s=20, meters=Meters(), slow_s=0.05)
         self.downloads = Downloads(parts)
         self.uploads = Uploads(parts, config.Drive())
         self.sessions = UploadSessions(parts, self.downloads, config.Drive())

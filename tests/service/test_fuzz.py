@@ -36,6 +36,7 @@ from every_rpc import (
     Person,
     call,
     cluster_secret,
+    give_key_again,
     names,
     pay_again,
     settle,
@@ -62,6 +63,7 @@ FAULTS = re.compile(r"failed, reference|Traceback|never retrieved|Exception in "
 MOST_REPEATED_BYTES = 2 * rpc.MESSAGE_BYTES  # in one field: over the limit, and what is longer still is refused alike
 SPEND_PROOF = {"AuthService/Enroll", "AuthService/Login", "AuthService/CloseAccount"}
 UPLOAD = "FileService/UploadFile"
+FOLLOWS, FOLLOW_S = "AdminService/StreamSystemEvents", 1.0  # a stream without an end
 HEADS = {UPLOAD: pb.FileMetadata.DESCRIPTOR, "UploadService/PutChunks": pb.PutChunksHeader.DESCRIPTOR}  # of the streams
 # A connection of its own, which sends messages beyond the limit too.
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
@@ -231,6 +233,7 @@ BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "until": MOMENTS,
     "newer_than": MOMENTS,
     "since": MOMENTS,
+    "types": st.sampled_from(["node.", "node.joined", "refused.", "nothing."]),
     "phone_number": st.from_regex(r"(\+?237)?6[0-9]{8}", fullmatch=True, alphabet="+0123456789"),
     "provider": st.sampled_from(["mtn_momo", "orange_money", "mtn"]),
     "tier_id": st.sampled_from(["starter", "basic", "Basic"]),
@@ -395,6 +398,11 @@ class World:
         elif name == "FileService/DeleteFolder":
             person.folder_id = person.user.mkdir(f"more{next(_numbers)}")
             self._is_worn = True
+        elif name in {"AdminService/SetQuota", "AdminService/SetUserDisabled"}:
+            call(self.gateway, name, RPCS[name].ask(person))  # as it was; but the sessions have ended
+            self._is_worn = True
+        elif name == "AdminService/RevokeAdminKey":
+            give_key_again(person)
         elif name.startswith(("PaymentService/", "AdminService/")):
             pay_again(person)
         elif name in {"HistoryService/RestoreFile", "HistoryService/EmptyTrash"}:
@@ -425,8 +433,11 @@ class World:
         **how: Any,
     ) -> Outcome:
         """Make the call, and check that its answer is one of those that are documented."""
-        outcome = call(channel, name, messages, metadata, timeout_s=ANSWER_S, **how)
+        is_endless = name == FOLLOWS and channel is self.gateway
+        outcome = call(channel, name, messages, metadata, timeout_s=FOLLOW_S if is_endless else ANSWER_S, **how)
         self.calls += 1
+        if is_endless and outcome.status == "DEADLINE_EXCEEDED":
+            return outcome  # it was followed, and nothing more came
         self.statuses[outcome.status] = self.statuses.get(outcome.status, 0) + 1
         check_documented(name, outcome, offers=self.offers(channel, name))
         if outcome.status == "OK":

@@ -21,6 +21,7 @@ from cloudgrpc import rpc
 from cloudgrpc.actions import node_disk
 from cloudgrpc.chunks.base import Chunk, checksum_of
 from cloudgrpc.chunks.remote import RemoteStore
+from cloudgrpc.core.scrub import Claim
 from cloudgrpc.errors import (
     ChunkCorrupt,
     ChunkMissing,
@@ -29,6 +30,7 @@ from cloudgrpc.errors import (
     InvalidField,
     NodeForeign,
     NodeIdTaken,
+    NodeRemoved,
     NodeUnavailable,
     NodeUnknown,
     NotOffered,
@@ -53,6 +55,7 @@ REQUESTS = {
     "DeleteChunk": pb.DeleteChunkRequest(chunk_id="a" * 32),
     "ListChunks": pb.ListChunksRequest(),
     "DeleteChunks": pb.DeleteChunksRequest(chunk_ids=["a" * 32]),
+    "VerifyChunks": pb.VerifyChunksRequest(chunks=[pb.ChunkClaim(chunk_id="a" * 32)]),
     "CopyChunk": pb.CopyChunkRequest(chunk_id="a" * 32, checksum="0" * 32, source_host="127.0.0.1", source_port=1),
 }
 
@@ -146,6 +149,7 @@ def test_no_call_takes_what_is_not_an_id(nodes: Nodes, chunk_id: str) -> None:
         "RetrieveChunk": pb.RetrieveChunkRequest(chunk_id=chunk_id),
         "DeleteChunk": pb.DeleteChunkRequest(chunk_id=chunk_id),
         "DeleteChunks": pb.DeleteChunksRequest(chunk_ids=["a" * 32, chunk_id]),
+        "VerifyChunks": pb.VerifyChunksRequest(chunks=[pb.ChunkClaim(chunk_id=one) for one in ("a" * 32, chunk_id)]),
         "CopyChunk": pb.CopyChunkRequest(
             chunk_id=chunk_id, checksum="0" * 32, source_host="127.0.0.1", source_port=node.port
         ),
@@ -245,6 +249,38 @@ def test_too_many_chunks_in_one_call_are_refused_and_none_is_kept(nodes: Nodes) 
     kept = nodes.call(node, "StoreChunks", pb.StoreChunksRequest(chunks=many[:1000]), with_secret())
     assert len(kept.outcomes) == 1000
     assert node.disk.chunk_count == 1
+
+
+def test_a_node_reads_its_chunks_and_tells_which_are_whole(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+    whole, damaged, mistaken = random_chunk(5000), random_chunk(6000), random_chunk(7000)
+    for chunk in (whole, damaged, mistaken):
+        node.remote.put(chunk)
+    place = node.disk.path / damaged.chunk_id[:2] / damaged.chunk_id
+    place.write_bytes(place.read_bytes()[:-1] + b"?")
+    claims = [
+        *(Claim(chunk.chunk_id, chunk.checksum, len(chunk.data)) for chunk in (whole, damaged)),
+        Claim(mistaken.chunk_id, whole.checksum, 7000),
+        Claim("0" * 32, whole.checksum, 1),
+        Claim(whole.chunk_id, "", 5000),
+    ]
+    verified = node.remote.verify(claims)
+    kinds = [type(outcome) for outcome in verified.outcomes]
+    assert kinds == [type(None), ChunkCorrupt, ChunkCorrupt, ChunkMissing, type(None)]
+    assert verified.bytes_read == 5000 + 7000 + 5000
+    # What is not what was claimed but whole by itself stays: the claim may be the wrong one.
+    assert [path.name[:32] for path in (node.disk.path / "quarantine").iterdir()] == [damaged.chunk_id]
+    assert bytes(node.remote.get(mistaken.chunk_id).data) == mistaken.data
+
+
+def test_more_chunks_than_one_call_may_read_are_refused(nodes: Nodes) -> None:
+    node = nodes.start("node1")
+    claims = [pb.ChunkClaim(chunk_id="0" * 32)] * 1001
+    with pytest.raises(InvalidField, match="chunks"):
+        nodes.call(node, "VerifyChunks", pb.VerifyChunksRequest(chunks=claims), with_secret())
+    answer = nodes.call(node, "VerifyChunks", pb.VerifyChunksRequest(chunks=claims[:1000]), with_secret())
+    assert {outcome.error_code for outcome in answer.outcomes} == {"chunk_missing"}
+    assert len(answer.outcomes) == 1000
 
 
 def test_a_remote_store_deletes_more_than_one_call_may(nodes: Nodes) -> None:
@@ -410,14 +446,17 @@ def node_process(
     port: int = 0,
     host: str = "127.0.0.1",
     more: Sequence[str] = (),
+    zone: str = "",
+    capacity_gb: str = "0.5",
 ) -> Iterator[subprocess.Popen[str]]:
     environment = clean_environment() | {
         "PYTHONPATH": str(ROOT),
         "CLOUDGRPC_DATA_FOLDER": str(folder),
         "CLOUDGRPC_GATEWAY_PORT": str(gateway_port),
         "CLOUDGRPC_CLUSTER_SECRET": SECRET,
+        "CLOUDGRPC_NODE_ZONE": zone,
     }
-    words = ["node", "--host", host, "--cpus", "3", *more, "--", node_id, str(port), "0.5"]
+    words = ["node", "--host", host, "--cpus", "3", *more, "--", node_id, str(port), capacity_gb]
     command = [sys.executable, "-m", "cloudgrpc", *words]
     process = subprocess.Popen(
         command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -444,6 +483,26 @@ def test_a_node_registers_heartbeats_and_stops_when_asked(tmp_path: Path) -> Non
     assert said.cluster_id == ""
     assert gateway.heard[0].instance_id == said.instance_id
     assert "Traceback" not in err
+
+
+def test_a_node_tells_its_zone_and_why_it_is_read_only(tmp_path: Path) -> None:
+    gateway = Gateway()
+    disk = open_disk(tmp_path / "node_storage_node1")
+    asyncio.run(disk.put(random_chunk(1 << 20)))
+    disk.close()
+    with running_gateway(gateway) as gateway_port:
+        for zone in ("room-1", "room-2"):
+            # The flag goes before the settings.
+            more = ["--zone", zone] if zone == "room-2" else []
+            with node_process(tmp_path, gateway_port, more=more, zone="room-1", capacity_gb="0.0005") as process:
+                gateway.wait_for(lambda: gateway.heard)
+                process.terminate()
+                out, _ = process.communicate(timeout=20)
+            told = gateway.registered[-1]
+            assert (told.zone, told.read_only, told.read_only_reason) == (zone, True, "full: 1.0 MB of 524.3 KB used")
+            assert gateway.heard[-1].read_only_reason == "full: 1.0 MB of 524.3 KB used"
+            assert "takes no new chunks: full: 1.0 MB of 524.3 KB used" in out
+            gateway.heard.clear()
 
 
 def test_a_node_waits_for_its_gateway_and_says_so_once(tmp_path: Path) -> None:
@@ -480,7 +539,12 @@ def test_a_node_whose_id_is_taken_tries_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "refusal",
-    [ClusterSecretWrong(), NodeForeign(node_id="node1", theirs="c2", ours="c1"), InvalidField(field="f", reason="r")],
+    [
+        ClusterSecretWrong(),
+        NodeForeign(node_id="node1", theirs="c2", ours="c1"),
+        NodeRemoved(node_id="node1"),
+        InvalidField(field="f", reason="r"),
+    ],
 )
 def test_a_refusal_that_waiting_does_not_mend_ends_the_node(tmp_path: Path, refusal: CloudError) -> None:
     gateway = Gateway()
@@ -511,6 +575,7 @@ def test_a_node_of_another_cluster_ends_and_keeps_its_own(tmp_path: Path) -> Non
         ({"node_id": "-x"}, "node id '-x' must be"),
         ({"host": "0.0.0.0"}, "Listening on 0.0.0.0 without TLS"),
         ({"port": 70_000}, "port 70000 must be"),
+        ({"more": ["--zone", "room 1"]}, "zone 'room 1' must be 1 to 63 of letters, digits,"),
     ],
 )
 def test_a_node_refuses_to_start_wrongly_and_makes_nothing(tmp_path: Path, settings: Any, words: str) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cloudgrpc.errors import AmountRefused, PaymentRefused, PhoneWrong
 from cloudgrpc.outside.campay_answers import (
+    Told,
     error_code,
     find_payment,
     floor_xaf,
@@ -18,6 +19,7 @@ from cloudgrpc.outside.campay_answers import (
     reference_in,
     refusal,
     saying,
+    told_in,
     whole_xaf,
 )
 from cloudgrpc.outside.campay_plays import PLAYS, play_of, table
@@ -160,3 +162,18 @@ def test_a_signature_holds_for_its_own_key_only(key: str) -> None:
     assert not is_signed(signature, key + "x")
     assert not is_signed(signature, "")
     assert not is_signed(signature_of({"iat": 1}, ""), "")
+
+
+def test_a_history_is_told_with_what_names_our_payments() -> None:
+    ours = "0123456789abcdef" * 2
+    entries = [
+        {"reference_uuid": "r1", "external_reference": ours, "amount": "500.00", "status": "SUCCESSFUL"},
+        {"reference": "r2", "description": f"CloudGrpc Starter, payment {ours}", "datetime": "2026-11-23"},
+        {"reference": "r3", "external_reference": "another shop", "amount": 0.5},
+        {"external_reference": ours},
+    ]
+    assert told_in(entries) == [
+        Told("r1", ours, 500, "SUCCESSFUL", ""),
+        Told("r2", ours, None, "", "2026-11-23"),
+        Told("r3", "", None, "", ""),
+    ]

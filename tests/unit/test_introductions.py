@@ -27,6 +27,8 @@ BAD = [
     *[("host", bad) for bad in ["", "a b", "a/b", "a\n", "x" * 256, "http://a", "user@a"]],
     *[("port", bad) for bad in [-1, 0, 65536]],
     *[("storage_capacity", bad) for bad in [0, -1]],
+    *[("zone", bad) for bad in ["-a", ".a", "a b", "a/b", "a:b", "a\n", "é", "x" * 64]],
+    *[("metrics_address", bad) for bad in ["a", "a:", ":1", "a b:1", "http://a:1", "a:1\n", "a:123456"]],
     ("storage_used", -1),
     ("chunk_count", -1),
 ]
@@ -54,6 +56,23 @@ def test_ids_that_are_not_taken_are_no_nodes(field: str, value: str) -> None:
 @pytest.mark.parametrize("host", ["localhost", "node-1.example.org", "10.0.0.7", "::1", "[2001:db8::1]"])
 def test_a_host_is_a_name_or_an_address_of_either_kind(host: str) -> None:
     assert check_introduction(**GOOD | {"host": host}).host == host
+
+
+def test_zone_and_metrics_address_may_be_left_out_and_are_kept_as_said() -> None:
+    assert (check_introduction(**GOOD).zone, check_introduction(**GOOD).metrics_address) == ("", "")
+    told = {"zone": "Room-1.b_2", "metrics_address": "[::1]:9101"}
+    taken = check_introduction(**GOOD | told)
+    assert {name: getattr(taken, name) for name in told} == told
+
+
+@given(st.text(max_size=500))
+def test_why_a_node_is_read_only_is_kept_as_one_line_that_can_be_shown(told: str) -> None:
+    taken = check_introduction(**GOOD | {"is_read_only": True, "read_only_reason": told})
+    assert taken.read_only_reason.isprintable()
+    assert len(taken.read_only_reason) == min(len(told), 300)
+    if told.isprintable():
+        assert told.startswith(taken.read_only_reason)
+    assert check_introduction(**GOOD | {"read_only_reason": told}).read_only_reason == ""
 
 
 @given(st.text())

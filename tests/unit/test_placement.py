@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import assume, given, settings
@@ -12,6 +14,9 @@ from hypothesis import strategies as st
 from cloudgrpc.core.placement import Candidate, order, wanted_copies, write_quorum
 from cloudgrpc.core.quota import promise_limit
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 TB = 1 << 40
 FREE = st.integers(-TB, 20 * TB) | st.integers(0, 10)
 DRAWS = st.floats(1e-9, 1, exclude_max=True)
@@ -19,30 +24,73 @@ SMALL = st.integers(1, 20)
 FEW = settings(max_examples=40)
 
 
+ZONES = st.sampled_from(["", "east", "west", "north"])
+TAKEN = st.lists(st.sampled_from(["east", "west", "node:node0"]), max_size=4)
+
+
 @st.composite
-def nodes_and_draws(draw: st.DrawFn) -> list[tuple[Candidate, float]]:
-    free = draw(st.lists(st.tuples(FREE, st.booleans(), DRAWS), max_size=12))
-    return [(Candidate(f"node{n}", room, suspect), u) for n, (room, suspect, u) in enumerate(free)]
+def nodes_and_draws(draw: st.DrawFn, zones: st.SearchStrategy[str] = ZONES) -> list[tuple[Candidate, float]]:
+    free = draw(st.lists(st.tuples(FREE, st.booleans(), zones, DRAWS), max_size=12))
+    return [(Candidate(f"node{n}", room, suspect, zone), u) for n, (room, suspect, zone, u) in enumerate(free)]
 
 
-def placed(pairs: list[tuple[Candidate, float]], length: int) -> list[Candidate]:
-    return order([node for node, _ in pairs], length, [draw for _, draw in pairs])
+def placed(pairs: list[tuple[Candidate, float]], length: int, taken: Collection[str] = ()) -> list[Candidate]:
+    return order([node for node, _ in pairs], length, [draw for _, draw in pairs], taken)
 
 
 @FEW
-@given(nodes_and_draws(), st.integers(0, TB))
+@given(nodes_and_draws(), st.integers(0, TB), TAKEN)
 def test_the_order_is_of_every_node_with_room_and_of_no_other(
-    pairs: list[tuple[Candidate, float]], length: int
+    pairs: list[tuple[Candidate, float]], length: int, taken: list[str]
 ) -> None:
     roomy = [node for node, _ in pairs if node.free_bytes >= length and node.free_bytes > 0]
-    assert sorted(node.node_id for node in placed(pairs, length)) == sorted(node.node_id for node in roomy)
+    assert sorted(node.node_id for node in placed(pairs, length, taken)) == sorted(node.node_id for node in roomy)
+
+
+@FEW
+@given(nodes_and_draws(), st.integers(0, TB), TAKEN)
+def test_a_suspect_comes_after_every_node_that_is_none(
+    pairs: list[tuple[Candidate, float]], length: int, taken: list[str]
+) -> None:
+    suspects = [node.is_suspect for node in placed(pairs, length, taken)]
+    assert suspects == sorted(suspects)
 
 
 @FEW
 @given(nodes_and_draws(), st.integers(0, TB))
-def test_a_suspect_comes_after_every_node_that_is_none(pairs: list[tuple[Candidate, float]], length: int) -> None:
-    suspects = [node.is_suspect for node in placed(pairs, length)]
-    assert suspects == sorted(suspects)
+def test_the_first_nodes_are_in_as_many_zones_as_there_are_with_room(
+    pairs: list[tuple[Candidate, float]], length: int
+) -> None:
+    trusted = [node for node in placed(pairs, length) if not node.is_suspect]
+    zones = len({node.zone_key for node in trusted})
+    for first in range(len(trusted) + 1):
+        assert len({node.zone_key for node in trusted[:first]}) == min(first, zones)
+
+
+@FEW
+@given(nodes_and_draws(), st.integers(0, TB), TAKEN)
+def test_each_node_is_in_a_zone_that_holds_no_more_copies_than_any_other_left(
+    pairs: list[tuple[Candidate, float]], length: int, taken: list[str]
+) -> None:
+    held = Counter(taken)
+    trusted = [node for node in placed(pairs, length, taken) if not node.is_suspect]
+    for place, node in enumerate(trusted):
+        assert held[node.zone_key] == min(held[other.zone_key] for other in trusted[place:])
+        held[node.zone_key] += 1
+
+
+@FEW
+@given(nodes_and_draws(st.just("")), st.integers(0, TB))
+def test_without_zones_chance_and_room_alone_decide(pairs: list[tuple[Candidate, float]], length: int) -> None:
+    ranks = {node.node_id: (node.is_suspect, -math.log(draw) / max(node.free_bytes, 1)) for node, draw in pairs}
+    found = [ranks[node.node_id] for node in placed(pairs, length)]
+    assert found == sorted(found)
+
+
+def test_a_copy_goes_to_the_zone_that_holds_fewest_however_full_it_is() -> None:
+    nodes = [Candidate("east2", TB, zone="east"), Candidate("west1", 10, zone="west"), Candidate("alone", 5)]
+    held = [["east", "node:alone"], ["west", "east"], ["east", "east", "west", "node:alone", "node:alone"]]
+    assert [order(nodes, 1, [0.9, 0.1, 0.1], taken)[0].node_id for taken in held] == ["west1", "alone", "west1"]
 
 
 @FEW

@@ -122,3 +122,33 @@ def test_every_chunk_that_can_be_read_and_has_a_roomy_node_left_gets_a_copy(case
         for node in case.takers.values():
             has_room = node.free_bytes - used[node.node_id] >= shortage.length
             assert not has_room or node.node_id in {*shortage.holders, *shortage.barred}
+
+
+def shortage(chunk_id: str, *holders: str, missing: int = 1, spread: int = 0, is_urgent: bool = True) -> Shortage:
+    return Shortage(chunk_id, 1, "sum", holders, frozenset(), missing, spread, holders, is_urgent)
+
+
+def test_what_would_be_lost_sooner_comes_first_however_rare_the_rest_is() -> None:
+    takers = {"taker": Candidate("taker", 100)}
+    short = [shortage("leaving", "node1", is_urgent=False), shortage("urgent", "node1", "node2")]
+    orders = plan(short, takers, frozenset(NODES), lambda: 0.5)
+    assert [(order.chunk_id, order.is_urgent) for order in orders] == [("urgent", True), ("leaving", False)]
+
+
+def test_a_copy_for_the_sake_of_a_zone_goes_to_a_zone_without_one_or_nowhere() -> None:
+    zones = {"node1": "a", "node2": "a"}
+    same, other = Candidate("same", 1000, zone="a"), Candidate("other", 1, zone="b")
+    short = [shortage("chunk", "node1", "node2", spread=1)]
+    for takers, targets in (([same, other], ["other"]), ([same], []), ([], [])):
+        orders = plan(short, {one.node_id: one for one in takers}, frozenset(zones), lambda: 0.5, zones)
+        assert [order.target for order in orders] == targets
+
+
+def test_a_missing_copy_goes_to_another_zone_first_but_rather_to_the_same_than_nowhere() -> None:
+    zones = {"node1": "a"}
+    same, other = Candidate("same", 1000, zone="a"), Candidate("other", 1, zone="b")
+    for takers, target in (([same, other], "other"), ([same], "same")):
+        orders = plan(
+            [shortage("chunk", "node1")], {one.node_id: one for one in takers}, frozenset(zones), lambda: 0.5, zones
+        )
+        assert [order.target for order in orders] == [target]
