@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from cloudgrpc.actions.settling import Settling
     from cloudgrpc.core.operators import Operator
     from cloudgrpc.meta.db import Database
-    from cloudgrpc.meta.models import Payment
     from cloudgrpc.meta.payment_lists import Totals
+    from cloudgrpc.meta.payment_models import Payment
     from cloudgrpc.outside.campay import Campay
 
 PAGE_MOST = 1000

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cloudgrpc.core.pace import Rule
     from cloudgrpc.meta.accounts import Caller
     from cloudgrpc.meta.db import Database
-    from cloudgrpc.meta.models import Payment
+    from cloudgrpc.meta.payment_models import Payment
     from cloudgrpc.meta.promises import Promise
     from cloudgrpc.outside.campay import Campay
 

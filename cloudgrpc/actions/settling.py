@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cloudgrpc.core.payment_states import Record
     from cloudgrpc.core.peers import Visitor
     from cloudgrpc.meta.db import Database
-    from cloudgrpc.meta.models import Payment
+    from cloudgrpc.meta.payment_models import Payment
     from cloudgrpc.outside.campay import Campay
 
 log = logging.getLogger(__name__)

@@ -220,7 +220,7 @@ def _reconcile(desk: CareDesk, args: argparse.Namespace) -> None:
         acts.check_can_ask(args)
     reply = desk.reconcile()
     if args.open and not reply.is_open:
-        if not acts.is_agreed(args, _reconcile_lines(reply), "Open the drive for writing?"):
+        if not acts.is_agreed(args, [*_reconcile_lines(reply), reply.message], "Open the drive for writing?"):
             return
         reply = desk.reconcile(is_to_open=True, force=args.force)
     if args.json:
@@ -232,8 +232,8 @@ def _reconcile(desk: CareDesk, args: argparse.Namespace) -> None:
     acts.told(reply.message)
     if reply.is_open:
         print("Compare metadata and nodes with: cloudgrpc admin check")
-    elif reply.nodes_waiting:
-        print("Start what is missing, then look again; to open all the same: cloudgrpc admin reconcile --open --force")
+    else:
+        print("Once nothing is waited for, open it with: cloudgrpc admin reconcile --open   (--force: all the same)")
 
 
 def _reconcile_lines(reply: pb.ReconcileClusterResponse) -> list[str]:

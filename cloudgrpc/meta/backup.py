@@ -10,19 +10,8 @@ from peewee import BooleanField
 from cloudgrpc.core.backup_format import FORMAT, Counts, Header, Heading, Packer
 from cloudgrpc.meta import schema
 from cloudgrpc.meta.db import is_postgres, now
-from cloudgrpc.meta.models import (
-    DATABASE,
-    TABLES,
-    Cluster,
-    Entry,
-    Lease,
-    OtpChallenge,
-    Pace,
-    Proof,
-    Session,
-    Stray,
-    Table,
-)
+from cloudgrpc.meta.models import DATABASE, Cluster, Entry, Lease, OtpChallenge, Pace, Proof, Session, Stray, Table
+from cloudgrpc.meta.tables import TABLES
 from cloudgrpc.meta.tree import below
 
 if TYPE_CHECKING:

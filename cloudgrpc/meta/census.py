@@ -12,7 +12,8 @@ from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.meta import tree
 from cloudgrpc.meta.copies import staying_nodes
 from cloudgrpc.meta.db import now, rows
-from cloudgrpc.meta.models import Chunk, Copy, Entry, Node, Payment
+from cloudgrpc.meta.models import Chunk, Copy, Entry, Node
+from cloudgrpc.meta.payment_models import Payment
 from cloudgrpc.meta.spread import NOT_GOOD
 
 # In the words of the index of files; without it SQLite would read every entry.

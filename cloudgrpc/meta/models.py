@@ -7,7 +7,6 @@ Every `_at` column is UTC in microseconds since 1970, by the database's own cloc
     account ─< entry ─< version ─< extent >─ chunk ─< copy >─ node
     account ─< upload ─< upload_chunk ─< receipt >─ node            (an upload on its way)
     entry ─< share                                                  (who else may use it, and all below it)
-    payment ── storage grant                                        (outlive the account: they are about money)
     stray: a file on a node that no copy row names, since it was first seen
 """
 
@@ -335,49 +334,6 @@ class Receipt(Table):
         primary_key = CompositeKey("chunk", "node_id")
 
 
-class Payment(Table):
-    """Money for room. Its id is what Campay knows as our external reference; see core.payment_states."""
-
-    payment_id = TextField(primary_key=True)
-    account_id = TextField()
-    email = TextField()  # of the account then
-    tier_id = TextField()  # what was sold stays as it was, whatever becomes of the tier
-    tier_name = TextField()
-    storage_bytes = BigIntegerField()
-    price_xaf = BigIntegerField()
-    amount_xaf = BigIntegerField()  # what is charged: less than the price in demo mode
-    mode = TextField()  # of the account at Campay: sales.Campay.mode
-    provider = TextField()
-    phone = TextField()  # masked: whole it goes to Campay alone
-    request_id = TextField(null=True)  # the client's; unique per account
-    state = TextField()  # payment_states.State; one per account, tier and mode is open
-    reference = TextField(null=True, unique=True)  # Campay's; set once, by its answer or by what its record showed
-    ussd_code = TextField(default="")
-    is_unclear = BooleanField(default=False)  # Campay may have been asked to collect, and did not say
-    reason = TextField(default="")  # why it failed or is unclear, for the buyer
-    attention = TextField(default="")  # why it waits for an operator
-    looks = IntegerField(default=0)
-    look_at = BigIntegerField(null=True)  # when upkeep asks Campay next; null: no more
-    created_at = BigIntegerField()
-    completed_at = BigIntegerField(null=True)
-    refunded_at = BigIntegerField(null=True)
-    refund_reason = TextField(default="")
-
-    class Meta:
-        # That one per account and tier is open is in the migration, since peewee writes no partial index here.
-        indexes = ((("account_id", "request_id"), True), (("account_id", "created_at", "payment_id"), False))
-
-
-class StorageGrant(Table):
-    """Room that a payment brought: made in the transaction that completes the payment and raises the quota, once."""
-
-    payment = ForeignKeyField(Payment, primary_key=True, on_delete="RESTRICT")
-    account_id = TextField()
-    storage_bytes = BigIntegerField()
-    granted_at = BigIntegerField()
-    taken_back_at = BigIntegerField(null=True)
-
-
 class Event(Table):
     """What changed state, written in the same transaction. Holds no secret."""
 
@@ -392,30 +348,3 @@ class Event(Table):
     node_id = TextField(default="")
     message = TextField()
     details = TextField(constraints=[SQL("DEFAULT '{}'")], default="{}")  # JSON
-
-
-TABLES: list[type[Table]] = [
-    Pace,
-    Cluster,
-    Lease,
-    Account,
-    OtpChallenge,
-    Proof,
-    Session,
-    Entry,
-    Version,
-    Chunk,
-    Extent,
-    Share,
-    AdminKey,
-    RemovedNode,
-    Node,
-    Copy,
-    Stray,
-    Upload,
-    UploadChunk,
-    Receipt,
-    Payment,
-    StorageGrant,
-    Event,
-]

@@ -10,8 +10,9 @@ from peewee import SQL, Case, fn
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.meta import nodes, promises
 from cloudgrpc.meta.db import now, rows
-from cloudgrpc.meta.models import Account, Cluster, Node, Payment, Session, Upload
+from cloudgrpc.meta.models import Account, Cluster, Node, Session, Upload
 from cloudgrpc.meta.node_acts import copies_left
+from cloudgrpc.meta.payment_models import Payment
 from cloudgrpc.meta.users import IS_STANDING
 
 if TYPE_CHECKING:

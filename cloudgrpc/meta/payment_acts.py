@@ -11,8 +11,9 @@ from cloudgrpc.core.payment_states import State
 from cloudgrpc.errors import NotClosable, NotRefundable
 from cloudgrpc.meta.db import locked, now
 from cloudgrpc.meta.events import OPERATOR
-from cloudgrpc.meta.models import Account, Payment, StorageGrant
+from cloudgrpc.meta.models import Account
 from cloudgrpc.meta.payment_changes import change, record, thing
+from cloudgrpc.meta.payment_models import Payment, StorageGrant
 from cloudgrpc.meta.payments import known, unless_cancelled
 
 if TYPE_CHECKING:

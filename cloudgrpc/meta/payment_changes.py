@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.core.units import size_words
 from cloudgrpc.meta import events
-from cloudgrpc.meta.models import Payment
+from cloudgrpc.meta.payment_models import Payment
 
 if TYPE_CHECKING:
     from cloudgrpc.core.peers import Visitor

@@ -10,7 +10,8 @@ from peewee import SQL, fn
 
 from cloudgrpc.core.payment_states import OPEN, State
 from cloudgrpc.meta.db import rows
-from cloudgrpc.meta.models import Account, Payment
+from cloudgrpc.meta.models import Account
+from cloudgrpc.meta.payment_models import Payment
 
 DAY_US = 86_400_000_000
 Place = tuple[int, str]  # where a list goes on: when the last payment was begun, and its id

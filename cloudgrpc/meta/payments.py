@@ -15,8 +15,9 @@ from cloudgrpc.errors import PaymentEnded, PaymentUnknown, RequestIdReused, Sold
 from cloudgrpc.meta import paces, promises
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.events import OPERATOR
-from cloudgrpc.meta.models import Account, Payment, StorageGrant, new_id
+from cloudgrpc.meta.models import Account, new_id
 from cloudgrpc.meta.payment_changes import change, record, thing
+from cloudgrpc.meta.payment_models import Payment, StorageGrant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

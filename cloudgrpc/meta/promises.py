@@ -10,7 +10,8 @@ from peewee import SQL, Select, fn
 from cloudgrpc.core import quota
 from cloudgrpc.core.units import size_words
 from cloudgrpc.meta.db import locked, rows
-from cloudgrpc.meta.models import DATABASE, Account, Cluster, Node, Payment
+from cloudgrpc.meta.models import DATABASE, Account, Cluster, Node
+from cloudgrpc.meta.payment_models import Payment
 
 if TYPE_CHECKING:
     from cloudgrpc.errors import Limit

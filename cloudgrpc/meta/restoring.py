@@ -15,18 +15,8 @@ from cloudgrpc.errors import BackupUnreadable, GatewayNotEmpty
 from cloudgrpc.meta import events, schema, standing, uploads
 from cloudgrpc.meta.backup import KEPT, columns_of, name_of
 from cloudgrpc.meta.db import is_postgres, now, rows
-from cloudgrpc.meta.models import (
-    DATABASE,
-    Account,
-    AdminKey,
-    Cluster,
-    Event,
-    Node,
-    Payment,
-    RemovedNode,
-    Table,
-    Upload,
-)
+from cloudgrpc.meta.models import DATABASE, Account, AdminKey, Cluster, Event, Node, RemovedNode, Table, Upload
+from cloudgrpc.meta.payment_models import Payment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

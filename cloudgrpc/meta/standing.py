@@ -11,7 +11,8 @@ from cloudgrpc.core.payment_states import CREDITABLE, State
 from cloudgrpc.errors import NotReconciled, NotRestored
 from cloudgrpc.meta import checks, events
 from cloudgrpc.meta.db import locked, now, rows
-from cloudgrpc.meta.models import Chunk, Cluster, Event, Node, Payment, Stray
+from cloudgrpc.meta.models import Chunk, Cluster, Event, Node, Stray
+from cloudgrpc.meta.payment_models import Payment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

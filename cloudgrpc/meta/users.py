@@ -11,7 +11,8 @@ from cloudgrpc.errors import AccountUnknown
 from cloudgrpc.meta import event_lists, files, sessions, tree
 from cloudgrpc.meta.census import IS_FILE
 from cloudgrpc.meta.db import now, rows
-from cloudgrpc.meta.models import Account, Entry, Payment, Session
+from cloudgrpc.meta.models import Account, Entry, Session
+from cloudgrpc.meta.payment_models import Payment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from cloudgrpc.errors import PaymentUnknown
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
-    from cloudgrpc.meta.models import Payment
+    from cloudgrpc.meta.payment_models import Payment
 
 PAYMENT_ID = re.compile(r"[0-9a-f]{32}\Z")
 

@@ -11,7 +11,8 @@ from cloudgrpc.core.backup_format import Seal
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.meta import backup, checks, restoring, schema
 from cloudgrpc.meta.db import now
-from cloudgrpc.meta.models import DATABASE, Payment, StorageGrant, new_id
+from cloudgrpc.meta.models import DATABASE, new_id
+from cloudgrpc.meta.payment_models import Payment, StorageGrant
 from contract.meta_fixture import Meta, opened, settings_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import pytest
 from cloudgrpc import config
 from cloudgrpc.meta import schema
 from cloudgrpc.meta.db import SQLITE_FILE
-from cloudgrpc.meta.models import DATABASE, TABLES
+from cloudgrpc.meta.models import DATABASE
+from cloudgrpc.meta.tables import TABLES
 from contract.meta_fixture import Meta, opened, settings_of
 
 if TYPE_CHECKING:

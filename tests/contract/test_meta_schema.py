@@ -12,7 +12,8 @@ from playhouse.migrations import Runner
 from cloudgrpc.errors import NameTaken, SchemaNewer
 from cloudgrpc.meta import files, schema, trash
 from cloudgrpc.meta.accounts import Caller
-from cloudgrpc.meta.models import TABLES, Cluster, Table
+from cloudgrpc.meta.models import Cluster, Table
+from cloudgrpc.meta.tables import TABLES
 from cloudgrpc.meta.trash import Place
 from contract.meta_fixture import LIMITS, Meta, opened
 

@@ -39,7 +39,8 @@ from cloudgrpc.errors import (
     TooManyTries,
 )
 from cloudgrpc.meta import closing, exports, history, payments
-from cloudgrpc.meta.models import Account, Payment, StorageGrant
+from cloudgrpc.meta.models import Account
+from cloudgrpc.meta.payment_models import Payment, StorageGrant
 from cloudgrpc.meta.promises import Promise
 from contract.payment_fixture import BOSS, TIER, TIER_BYTES, Crash, Shop
 from sandbox import SandboxServer

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.errors import CloudError
-from cloudgrpc.meta.models import Account, Payment, StorageGrant
+from cloudgrpc.meta.models import Account
+from cloudgrpc.meta.payment_models import Payment, StorageGrant
 from cloudgrpc.outside import campay_plays
 from cloudgrpc.outside.campay_plays import Play, Reply
 from contract.payment_fixture import BOSS, TIER, Shop

@@ -10,7 +10,8 @@ import pytest
 from cloudgrpc.actions.rereading import Rereading
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.meta import standing
-from cloudgrpc.meta.models import Account, Payment
+from cloudgrpc.meta.models import Account
+from cloudgrpc.meta.payment_models import Payment
 from contract.backup_fixture import another, back_up, restore
 from contract.payment_fixture import TIER, TIER_BYTES, Shop
 from program import free_port

@@ -1,0 +1,55 @@
+"""Every table there is, those that others point to first."""
+
+from __future__ import annotations
+
+from cloudgrpc.meta.models import (
+    Account,
+    AdminKey,
+    Chunk,
+    Cluster,
+    Copy,
+    Entry,
+    Event,
+    Extent,
+    Lease,
+    Node,
+    OtpChallenge,
+    Pace,
+    Proof,
+    Receipt,
+    RemovedNode,
+    Session,
+    Share,
+    Stray,
+    Table,
+    Upload,
+    UploadChunk,
+    Version,
+)
+from cloudgrpc.meta.payment_models import Payment, StorageGrant
+
+TABLES: list[type[Table]] = [
+    Pace,
+    Cluster,
+    Lease,
+    Account,
+    OtpChallenge,
+    Proof,
+    Session,
+    Entry,
+    Version,
+    Chunk,
+    Extent,
+    Share,
+    AdminKey,
+    RemovedNode,
+    Node,
+    Copy,
+    Stray,
+    Upload,
+    UploadChunk,
+    Receipt,
+    Payment,
+    StorageGrant,
+    Event,
+]
