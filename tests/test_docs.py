@@ -11,6 +11,7 @@ import pytest
 
 from cloudgrpc import __version__, config
 from cloudgrpc.cli import build_parser
+from cloudgrpc.core.event_kinds import KINDS, REFUSAL
 from cloudgrpc.errors import CATALOGUE, CloudError, Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
@@ -38,6 +39,11 @@ def test_the_readme_tells_every_setting(section: str) -> None:
 @pytest.mark.parametrize("kind", CATALOGUE.values(), ids=lambda kind: kind.code)
 def test_the_readme_tells_every_error_with_its_status_and_exit_code(kind: type[CloudError]) -> None:
     assert f"| `{kind.code}` | {kind.status} | {kind.exit_code} |" in README
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith(REFUSAL)])
+def test_the_readme_tells_every_type_of_event(kind: str) -> None:
+    assert f"| `{kind}` | {KINDS[kind]} |" in README
 
 
 def test_the_readme_tells_every_exit_code() -> None:

@@ -222,9 +222,7 @@ def test_a_disk_that_is_full_takes_nothing_more_says_why_and_takes_again_once_so
     assert reasons(cluster) == ["", ""]
     check_whole(cluster, truth)
 
-    for node in ("node1", "node2"):
-        cluster.stop(node)
-        cluster.start_node(node, node_disk_reserve_mb=1_000_000_000)
+    restart(cluster, node_disk_reserve_mb=1_000_000_000)
     cluster.wait(
         lambda: all(re.search("free", reason) for reason in reasons(cluster)), what="both out of their reserve"
     )
@@ -234,11 +232,17 @@ def test_a_disk_that_is_full_takes_nothing_more_says_why_and_takes_again_once_so
     truth.delete("fits.bin")
     cluster.wait(lambda: not cluster.holders(chunk), what="the chunk deleted from disks that take nothing more")
     truth.check()
-    for node in ("node1", "node2"):
-        cluster.stop(node)
-        cluster.start_node(node)
+    restart(cluster)
     cluster.wait(lambda: truth.can_upload("fits again.bin", rng.randbytes(SMALL)), what="the gateway knowing it")
     check_whole(cluster, truth)
+
+
+def restart(cluster: Cluster, **settings: object) -> None:
+    """Both nodes, with these settings."""
+    for node in ("node1", "node2"):
+        cluster.stop(node)
+        cluster.start_node(node, ready=False, **settings)
+    cluster.wait(lambda: len(cluster.online()) == 2, what="both nodes back")
 
 
 def reasons(cluster: Cluster) -> list[str]:
