@@ -3,15 +3,16 @@
 The house, from the roof down; imports point down only:
 
     cli                     argv -> role; prints a failure, picks the exit code
+    admin                   what operators see and do: dashboard, views, acts
     shell                   the commands of the shell, its prompt, and what they print
     servers | clients       roles that listen | what calls a gateway, over the network only
     services                one module per gRPC service: message -> action -> message
     actions                 what the platform does: sign in, transfer, share, repair, collect
     meta | chunks           what we know about files (SQL) | where their bytes live
-    outside                 other people's systems: mail
+    outside                 other people's systems: mail, Campay and its sandbox
     core                    decisions without I/O, clock or randomness
-    rpc                     channels, servers, deadlines, message sizes, error <-> status
-    pb, config, errors      generated messages | settings | every error a user can meet
+    rpc, meters             channels, servers, deadlines, error <-> status | what a process counts about itself
+    pb, config, sales, errors   generated messages | settings | those of selling | every error a user can meet
 """
 
 __version__ = "0.1.0"
