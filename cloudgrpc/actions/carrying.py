@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
 from cloudgrpc.core import repair
-from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, CloudError, DiskFull
+from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, CloudError, DiskFailed, DiskFull
 from cloudgrpc.meta import copies
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.db import Database
 
     Stop = Callable[[], bool]
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 4  # copies under way
 BATCH = 2000  # chunks planned at once: reading all copies to find them takes seconds
@@ -92,6 +95,9 @@ class Carrier:
                 if error.facts:  # not told by the target: it is out of reach itself
                     self._nodes.report(order.target, order.chunk_id, error)
                     return False
+                if isinstance(error, DiskFailed):  # of which of the two is not told: neither copy may be called bad
+                    log.warning("chunk %s does not go from %s to %s: %s", order.chunk_id, source, order.target, error)
+                    continue
                 self._nodes.report(source, order.chunk_id, error)
             else:
                 self._nodes.note_placed(order.target, order.length)

@@ -11,7 +11,7 @@ from cloudgrpc.actions.carrying import BATCH, Throttle
 from cloudgrpc.core import scrub
 from cloudgrpc.core.scrub import Claim
 from cloudgrpc.core.spread import surplus
-from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, CloudError
+from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, CloudError, DiskFailed
 from cloudgrpc.meta import copies, spread
 from cloudgrpc.meta.spread import Spare
 
@@ -112,7 +112,7 @@ class Extras:
             for claim, outcome in zip(batch, verified.outcomes, strict=True):
                 if outcome is None:
                     whole.add(claim.chunk_id)
-                elif isinstance(outcome, ChunkMissing | ChunkCorrupt):
+                elif isinstance(outcome, ChunkMissing | ChunkCorrupt | DiskFailed):
                     await self._db.run(copies.mark_bad, claim.chunk_id, node_id, outcome.code)
                     self._nodes.repair_wanted.set()
         return whole

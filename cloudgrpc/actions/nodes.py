@@ -19,6 +19,7 @@ from cloudgrpc.errors import (
     ChunkCorrupt,
     ChunkMissing,
     CloudError,
+    DiskFailed,
     DiskFull,
     NodeForeign,
     NodesTooFew,
@@ -84,7 +85,7 @@ class Nodes:
         self._connect = connect
         self._stores: dict[tuple[str, str, int], NodeStore] = {}
         self._view: dict[str, NodeState] = {}
-        self._viewed_at = -VIEW_S
+        self._viewed_at = self._read_at = -VIEW_S
         self._suspects: dict[str, float] = {}
         self._unwell: set[str] = set()  # of which the log has heard
         self._placed: dict[str, int] = {}  # bytes sent to a node since it last said how full it is
@@ -145,7 +146,7 @@ class Nodes:
         """All registered nodes by id."""
         if time.monotonic() - self._viewed_at >= VIEW_S:
             self._view = {node.node_id: node for node in await self._db.read(nodes.all_nodes)}
-            self._viewed_at = time.monotonic()
+            self._viewed_at = self._read_at = time.monotonic()
         return self._view
 
     def forget_view(self) -> None:
@@ -167,7 +168,8 @@ class Nodes:
 
     def health(self, node: NodeState) -> Health:
         """How well the node is, as this gateway sees it, and why it takes no new chunks if it takes none."""
-        age_s = node.heartbeat_age_s
+        # A node of the view was read a moment ago, which counts too: it may have fallen silent since.
+        age_s = node.heartbeat_age_s + (time.monotonic() - self._read_at if self._view.get(node.node_id) is node else 0)
         vitals = Vitals(
             heartbeat_age_s=age_s,
             silence_s=min(age_s, self._watch.awake_s),
@@ -219,7 +221,7 @@ class Nodes:
     def report(self, node_id: str, chunk_id: str, error: CloudError) -> None:
         """A node failed at a chunk: a bad copy is noted for repair, an unwell node is asked last for a while."""
         log.warning("%s failed at chunk %s: %s", node_id, chunk_id, error)
-        if isinstance(error, ChunkMissing | ChunkCorrupt):
+        if isinstance(error, ChunkMissing | ChunkCorrupt | DiskFailed):
             self._note(self._mark_bad(chunk_id, node_id, error.code))
         elif isinstance(error, DiskFull):
             self.forget_view()

@@ -50,8 +50,11 @@ class Repair:
         self._meters.repaired_bytes.inc(sum(order.length for order in made))
         if made:
             log.info("%d missing copies were made", len(made))
-        while await self._db.run(copies.drop_needless_bad, self._nodes.settings.replication_factor, BATCH) == BATCH:
-            pass
+        factor = self._nodes.settings.replication_factor
+        while needless := await self._db.read(copies.needless_bad, factor, BATCH):
+            await self._db.run(copies.drop_bad, needless, factor)
+            if len(needless) < BATCH:
+                break
         return len(made), bool(orders)
 
     async def look_at_doubts(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.actions.carrying import Throttle
 from cloudgrpc.core import scrub
-from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, CloudError
+from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, CloudError, DiskFailed
 from cloudgrpc.meta import scrubs
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ class Scrub:
         bad = [
             (claim.chunk_id, f"found by scrubbing: {outcome.code}")
             for claim, outcome in outcomes
-            if isinstance(outcome, ChunkMissing | ChunkCorrupt)
+            # A sector that cannot be read is the most usual way for a disk to lose a chunk.
+            if isinstance(outcome, ChunkMissing | ChunkCorrupt | DiskFailed)
         ]
         found = await self._db.run(scrubs.note, node_id, began_at, batch[-1].chunk_id, bad)
         self._meters.scrubbed_bytes.inc(verified.bytes_read)

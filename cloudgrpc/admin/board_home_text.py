@@ -118,7 +118,8 @@ def _nodes(nodes: Sequence[pb.NodeInfo], width: int, most: int) -> list[Text]:
 def _node(node: pb.NodeInfo, row: str, width: int) -> Text:
     is_away = node.status == node_words.OFFLINE
     style = BAD if is_away else "" if node_words.is_well(node) else WARN
-    why = node.reason if node.reason and node.reason != node.status else ""
+    is_leaving = node.draining_since and not is_away
+    why = node_words.drain(node) if is_leaving else node.reason if node.reason != node.status else ""
     told = Text(row, style)
     told.append(f"  {why}" if why else "", style)
     return fitted(told, width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
@@ -117,11 +119,17 @@ class Dashboard(App[CloudError | None]):
 
     def on_mount(self) -> None:
         self.set_interval(CLOCK_S, self._draw_head)
+        self.set_interval(CLOCK_S, self._leave_with_terminal)
         self.set_interval(FEED_S, self._take_events)
         self._watch.start()
 
     def on_unmount(self) -> None:
         self._watch.stop()
+
+    def _leave_with_terminal(self) -> None:
+        """A terminal that was closed need not send a signal, and reading from it never waits: a core would be busy."""
+        if not self.is_headless and not os.isatty(sys.stdin.fileno()):
+            self.exit()
 
     def on_resize(self, _: Resize) -> None:
         self._draw_head()

@@ -111,18 +111,32 @@ def _drain(desk: CareDesk, args: argparse.Namespace) -> None:
         acts.told(f"{node.node_id} is drained since {render.when(node.draining_since)}; {node_words.drain(node)}.")
     if args.wait:
         acts.watch(lambda: _drain_words(desk, node.node_id), f"the drain of {node.node_id}")
-        acts.told(f"{node.node_id} is empty.")
-        acts.told(f"Remove it with: cloudgrpc admin node remove {node.node_id}")
+        _tell_drained(node.node_id, desk.nodes())
     else:
         acts.told(f"Watch it with: cloudgrpc admin node drain {node.node_id} --wait   or: cloudgrpc admin --nodes")
 
 
 def _drain_words(desk: CareDesk, node_id: str) -> str:
-    """ "" once the node is empty, or gone."""
+    """ "" once the node can be removed, or is drained no more."""
     node = next((each for each in desk.nodes() if each.node_id == node_id), None)
-    if node is None or not node.copies_left:
+    if node is None or not node.draining_since:
         return ""
-    return f"{node_id}: {node_words.drain(node)}"
+    if node.copies_left:
+        return f"{node_id}: {node_words.drain(node)}"
+    # What has left may still have to be deleted there.
+    held = desk.remove(node_id, lost=False, dry_run=True).copies
+    return f"{node_id}: {held:,} copies that have left are deleted there" if held else ""
+
+
+def _tell_drained(node_id: str, nodes: Sequence[pb.NodeInfo]) -> None:
+    node = next((each for each in nodes if each.node_id == node_id), None)
+    if node is None:
+        acts.told(f"{node_id} was removed meanwhile.")
+    elif not node.draining_since:
+        acts.told(f"The drain of {node_id} was taken back meanwhile: it takes chunks again.")
+    else:
+        acts.told(f"{node_id} is empty.")
+        acts.told(f"Remove it with: cloudgrpc admin node remove {node_id}")
 
 
 def _undrain(desk: CareDesk, args: argparse.Namespace) -> None:

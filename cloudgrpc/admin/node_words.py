@@ -45,7 +45,9 @@ def notes(node: pb.NodeInfo, now: datetime) -> list[str]:
 
 
 def why(node: pb.NodeInfo, now: datetime) -> str:
-    """The gravest of it, in few words; "" when all is well."""
+    """The gravest of it, in few words beside its state; "" when all is well."""
+    if node.draining_since and not node.offline_since:
+        return drain(node)
     is_plain = node.reason and not node.offline_since and not node.draining_since
     return shown(node.reason) if is_plain else next(_notes(node, now), "")
 
@@ -81,7 +83,11 @@ def drain(node: pb.NodeInfo) -> str:
     if not node.copies_left:
         return "empty, it can be removed"
     copies = "1 copy has" if node.copies_left == 1 else f"{node.copies_left:,} copies have"
-    return f"{copies} yet to leave, {figures.left(node.drain_seconds_left)}"
+    if not node.copies_stuck:
+        return f"{copies} yet to leave, {figures.left(node.drain_seconds_left)}"
+    stuck = f"{node.copies_stuck:,} of them cannot" if node.copies_left > node.copies_stuck else "and cannot"
+    way = "see which with admin check, then stop the node and remove it with --lost"
+    return f"{copies} yet to leave, {stuck}: bad, with no good one anywhere; {way}"
 
 
 def scrub(node: pb.NodeInfo, now: datetime) -> str:

@@ -43,8 +43,8 @@ def show(lookout: Lookout, is_json: bool) -> None:
 def facts(node: pb.NodeInfo) -> dict[str, object]:
     """health and error_rate: 0 to 1; reason: why it takes no new chunks, null when it takes some; latency_ms: of a
     small call, null when not measured yet; copies_left and drain_seconds_left: of a node that is drained;
-    scrub_progress: of the pass under way, 0 to 1; collecting: false when nothing is deleted there. Sizes in bytes,
-    times in UTC, null for never."""
+    copies_stuck: of copies_left, bad ones with no good one anywhere; scrub_progress: of the pass under way, 0 to 1;
+    collecting: false when nothing is deleted there. Sizes in bytes, times in UTC, null for never."""
     return {
         "node_id": node.node_id,
         "address": f"{node.host}:{node.port}",
@@ -64,6 +64,7 @@ def facts(node: pb.NodeInfo) -> dict[str, object]:
         "cpu_cores": node.cpu_cores or None,
         "draining_since": node.draining_since or None,
         "copies_left": node.copies_left if node.draining_since else None,
+        "copies_stuck": node.copies_stuck if node.draining_since else None,
         "drain_seconds_left": node.drain_seconds_left if node.draining_since and node.drain_seconds_left >= 0 else None,
         "scrubbed_at": node.scrubbed_at or None,
         "scrub_progress": node.scrub_progress,

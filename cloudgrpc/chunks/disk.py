@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -217,6 +218,10 @@ class DiskStore:
             return False
         except ChunkCorrupt:
             pass
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            log.warning("chunk %s cannot be read any more: %s", path.name, error)
         self._quarantine(path)
         return False
 

@@ -31,8 +31,11 @@ def zone_key(node_id: str, zone: str) -> str:
 
 
 def wanted_copies(factor: int, staying: int) -> int:
-    """Copies a chunk is to have. `staying`: nodes that are not on their way out; being offline lowers nothing."""
-    return min(factor, staying)
+    """Copies a chunk is to have. `staying`: nodes that are not on their way out; being offline lowers nothing.
+
+    Never none, also when every node is on its way out: what nothing is wanted of could be given up.
+    """
+    return max(1, min(factor, staying))
 
 
 def write_quorum(setting: int, wanted: int) -> int:

@@ -107,10 +107,10 @@ def surplus(holders: Iterable[str], members: Mapping[str, Member], wanted: int) 
     zones as they can be in. Copies on offline nodes are let be: they count for nothing, and cannot be looked at."""
     there = [members[node_id] for node_id in sorted(holders) if node_id in members and members[node_id].is_online]
     keepers = [member for member in there if member.is_staying]
-    if len(keepers) < max(wanted, 1):
+    if len(keepers) < wanted:
         return []
     going = [member for member in there if not member.is_staying]
-    while len(keepers) > max(wanted, 1):
+    while len(keepers) > wanted:
         held = Counter(member.zone for member in keepers)
         going.append(max(keepers, key=lambda member: (held[member.zone] > 1, member.fullness)))
         keepers.remove(going[-1])

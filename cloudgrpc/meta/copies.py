@@ -6,7 +6,7 @@ What may be deleted stands in `orphans`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
@@ -153,17 +153,29 @@ def doubts(limit: int) -> list[Doubt]:
     return [Doubt(*row) for row in rows(query)]
 
 
-def drop_needless_bad(factor: int, limit: int) -> int:
-    """Forget bad copies of chunks that have all their good ones again; a file that is left there ages as a stray."""
-    wanted = wanted_copies(factor, staying_nodes())
+def needless_bad(factor: int, limit: int) -> list[tuple[str, str]]:
+    """Bad copies, by chunk and node, of chunks that have all their good ones again."""
+    bad = Copy.select(Copy.chunk, Copy.node).where((Copy.state == "bad") & NOT_GOOD)
+    return rows(bad.where(_has_enough(factor)).limit(limit))
+
+
+def drop_bad(pairs: Sequence[tuple[str, str]], factor: int) -> None:
+    """Look again, and forget those bad copies; a file that is left there ages as a stray.
+
+    They are found apart, since looking through all bad copies of a node that was lost takes seconds, for which SQLite's
+    one writer would be held up.
+    """
+    has_enough = _has_enough(factor)
+    for chunk_id, node_id in pairs:
+        its = (Copy.chunk == chunk_id) & (Copy.node == node_id) & (Copy.state == "bad")
+        Copy.delete().where(its & has_enough).execute()
+
+
+def _has_enough(factor: int) -> Any:
+    """Condition: the copy's chunk has as many good copies as are wanted."""
     good = Copy.alias()
     count = good.select(fn.COUNT(good.node)).where((good.chunk == Copy.chunk) & (good.state == "good"))
-    needless = rows(
-        Copy.select(Copy.chunk, Copy.node).where((Copy.state == "bad") & NOT_GOOD & (count >= wanted)).limit(limit)
-    )
-    for chunk_id, node_id in needless:
-        Copy.delete().where((Copy.chunk == chunk_id) & (Copy.node == node_id) & (Copy.state == "bad")).execute()
-    return len(needless)
+    return count >= wanted_copies(factor, staying_nodes())
 
 
 def _barred(chunk_ids: Sequence[str]) -> dict[str, frozenset[str]]:

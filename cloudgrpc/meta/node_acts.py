@@ -63,9 +63,9 @@ def drain(node_id: str, factor: int, operator: str) -> Draining:
     if node is None:
         raise NodeUnknown(node_id=node_id)
     staying = {one.node_id for one in everyone.values() if one.draining_at is None}
-    after, before = wanted_copies(factor, len(staying - {node_id})), wanted_copies(factor, len(staying | {node_id}))
-    if not after:
+    if staying <= {node_id}:
         raise LastNode(node_id=node_id)
+    after, before = wanted_copies(factor, len(staying - {node_id})), wanted_copies(factor, len(staying | {node_id}))
     if node.draining_at is None:
         Node.update(draining_at=now()).where(Node.node_id == node_id).execute()
         events.record(
@@ -101,6 +101,11 @@ def copies_left(node_id: str) -> int:
     here = Copy.select(fn.COUNT(SQL("*"))).where(Copy.node == node_id).scalar()
     doomed = Copy.select(fn.COUNT(SQL("*"))).where((Copy.node == node_id) & (Copy.state == "doomed") & NOT_GOOD)
     return int(here - doomed.scalar() + Receipt.select(fn.COUNT(SQL("*"))).where(Receipt.node_id == node_id).scalar())
+
+
+def copies_stuck(node_id: str) -> int:
+    """How many of those cannot leave: bad ones, of chunks that files need and that have no good copy anywhere."""
+    return int(_last_copies(node_id).where((Copy.state == "bad") & NOT_GOOD).count())
 
 
 def note_drained(node_id: str) -> bool:

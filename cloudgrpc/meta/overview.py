@@ -11,7 +11,7 @@ from cloudgrpc.core.payment_states import State
 from cloudgrpc.meta import nodes, promises
 from cloudgrpc.meta.db import now, rows
 from cloudgrpc.meta.models import Account, Cluster, Node, Session, Upload
-from cloudgrpc.meta.node_acts import copies_left
+from cloudgrpc.meta.node_acts import copies_left, copies_stuck
 from cloudgrpc.meta.payment_models import Payment
 from cloudgrpc.meta.users import IS_STANDING
 
@@ -48,6 +48,7 @@ class NodeRecord:
     row: Node
     state: NodeState
     copies_left: int  # that have yet to leave a node that is drained
+    copies_stuck: int  # of these, that cannot
 
 
 def overview() -> Overview:
@@ -78,7 +79,12 @@ def node_records() -> list[NodeRecord]:
     """By id."""
     states = {state.node_id: state for state in nodes.all_nodes()}
     return [
-        NodeRecord(row, states[row.node_id], copies_left(row.node_id) if row.draining_at else 0)
+        NodeRecord(
+            row,
+            states[row.node_id],
+            copies_left(row.node_id) if row.draining_at else 0,
+            copies_stuck(row.node_id) if row.draining_at else 0,
+        )
         for row in Node.select().order_by(Node.node_id)
     ]
 

@@ -15,7 +15,7 @@ from cloudgrpc.core.placement import wanted_copies, zone_key
 from cloudgrpc.core.spread import Group, Member, Survey
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import is_postgres, locked, now, rows
-from cloudgrpc.meta.models import Chunk, Cluster, Copy, Node
+from cloudgrpc.meta.models import Chunk, Cluster, Copy, Event, Node
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -54,11 +54,14 @@ def look(factor: int, delay_us: int, takers: Collection[str] | None = None, *, w
 
 
 def signs(delay_us: int) -> tuple[object, ...]:
-    """What a look would find otherwise once any of it has changed: the nodes, and whether they are waited for."""
-    return tuple(
+    """What a look would find otherwise once any of it has changed: the nodes, and whether they are waited for; and the
+    last time that an operator asked for one, perhaps at another gateway."""
+    asked = Event.select(fn.MAX(Event.event_id)).where(Event.kind == "repair.asked").scalar()
+    members = (
         (member.node_id, member.zone, member.is_online, member.is_staying, member.counts, member.takes)
         for member in _members(delay_us, None).values()
     )
+    return asked, *members
 
 
 def find(wanted: Iterable[tuple[Sequence[Group], int]], limit: int) -> list[Held]:
@@ -93,7 +96,7 @@ def give_up(spares: Sequence[Spare], factor: int) -> list[str]:
     given_up: Counter[str] = Counter()
     chunk_ids = []
     staying = {node_id for (node_id,) in rows(Node.select(Node.node_id).where(Node.draining_at.is_null()))}
-    wanted = max(1, wanted_copies(factor, len(staying)))
+    wanted = wanted_copies(factor, len(staying))
     # All locked at once and in one order, so that two who do the same never wait for each other in a ring.
     ids = sorted({spare.chunk_id for spare in spares})
     is_needed = {
@@ -105,8 +108,10 @@ def give_up(spares: Sequence[Spare], factor: int) -> list[str]:
     copies = Copy.select(Copy.chunk, Copy.node).where(Copy.chunk.in_(ids) & (Copy.state == "good"))
     for chunk_id, node_id in rows(locked(copies.order_by(Copy.chunk, Copy.node))):
         good[chunk_id].add(node_id)
+    online = {node_id for (node_id,) in rows(Node.select(Node.node_id).where(Node.is_online))}
     for spare in spares:
-        keepers = (good[spare.chunk_id] & staying & set(spare.verified)) - {spare.node_id}
+        # A node may have gone since its copy was read.
+        keepers = (good[spare.chunk_id] & staying & online & set(spare.verified)) - {spare.node_id}
         if spare.node_id not in good[spare.chunk_id] or len(keepers) < (wanted if is_needed[spare.chunk_id] else 1):
             continue
         Copy.update(state="doomed").where((Copy.chunk == spare.chunk_id) & (Copy.node == spare.node_id)).execute()

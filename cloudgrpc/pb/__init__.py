@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: fbc9554322f650a17073853e71d57d161ab593023b6e3931a1e2444b517361e4
+# sha256 of the proto: 158df3af5b00e768181bff7a60fca8b702b419811a4d32022fa36094d8535342

@@ -5719,6 +5719,7 @@ class NodeInfo(_message.Message):
     METRICS_ADDRESS_FIELD_NUMBER: _builtins.int
     INVENTORY_AT_FIELD_NUMBER: _builtins.int
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    COPIES_STUCK_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     host: _builtins.str
     port: _builtins.int
@@ -5756,6 +5757,8 @@ class NodeInfo(_message.Message):
     metrics_address: _builtins.str
     inventory_at: _builtins.str
     instance_id: _builtins.str
+    copies_stuck: _builtins.int
+    """of copies_left: bad ones, of chunks that have no good copy anywhere"""
     def __init__(
         self,
         *,
@@ -5786,10 +5789,11 @@ class NodeInfo(_message.Message):
         metrics_address: _builtins.str = ...,
         inventory_at: _builtins.str = ...,
         instance_id: _builtins.str = ...,
+        copies_stuck: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "collecting", b"collecting", "copies_left", b"copies_left", "cpu_cores", b"cpu_cores", "drain_seconds_left", b"drain_seconds_left", "draining_since", b"draining_since", "error_rate", b"error_rate", "health_score", b"health_score", "heartbeat_age_s", b"heartbeat_age_s", "host", b"host", "instance_id", b"instance_id", "inventory_at", b"inventory_at", "last_heartbeat", b"last_heartbeat", "latency_ms", b"latency_ms", "metrics_address", b"metrics_address", "node_id", b"node_id", "offline_since", b"offline_since", "port", b"port", "reason", b"reason", "registered_at", b"registered_at", "scrub_bad", b"scrub_bad", "scrub_progress", b"scrub_progress", "scrubbed_at", b"scrubbed_at", "status", b"status", "storage_capacity", b"storage_capacity", "storage_used", b"storage_used", "zone", b"zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "collecting", b"collecting", "copies_left", b"copies_left", "copies_stuck", b"copies_stuck", "cpu_cores", b"cpu_cores", "drain_seconds_left", b"drain_seconds_left", "draining_since", b"draining_since", "error_rate", b"error_rate", "health_score", b"health_score", "heartbeat_age_s", b"heartbeat_age_s", "host", b"host", "instance_id", b"instance_id", "inventory_at", b"inventory_at", "last_heartbeat", b"last_heartbeat", "latency_ms", b"latency_ms", "metrics_address", b"metrics_address", "node_id", b"node_id", "offline_since", b"offline_since", "port", b"port", "reason", b"reason", "registered_at", b"registered_at", "scrub_bad", b"scrub_bad", "scrub_progress", b"scrub_progress", "scrubbed_at", b"scrubbed_at", "status", b"status", "storage_capacity", b"storage_capacity", "storage_used", b"storage_used", "zone", b"zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

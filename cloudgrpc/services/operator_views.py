@@ -75,6 +75,7 @@ def node_info(node: NodeView) -> pb.NodeInfo:
         cpu_cores=row.cpu_cores,
         draining_since=rfc3339(row.draining_at),
         copies_left=node.copies_left,
+        copies_stuck=node.record.copies_stuck if node.copies_left else 0,
         drain_seconds_left=node.drain_seconds_left,
         scrubbed_at=rfc3339(row.scrubbed_at),
         scrub_progress=node.scrub_progress,

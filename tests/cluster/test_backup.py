@@ -28,17 +28,23 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(
+    params=[
+        ("sqlite", "sqlite"),
+        ("postgres", "postgres"),
+        pytest.param(("sqlite", "postgres"), marks=pytest.mark.soak),
+        pytest.param(("postgres", "sqlite"), marks=pytest.mark.soak),
+    ],
+    ids=" to ".join,
+)
 def databases(request: pytest.FixtureRequest) -> Iterator[list[Database | None]]:
-    """The old gateway's and the new one's, of either engine."""
-    if request.param == "sqlite":
-        yield [None, None]
-        return
-    postgres: Postgres = request.getfixturevalue("postgres")
-    made = [postgres.fresh_database(), postgres.fresh_database()]
-    yield [*made]
+    """The old gateway's and the new one's. None: its own file."""
+    postgres: Postgres | None = request.getfixturevalue("postgres") if "postgres" in request.param else None
+    made = [postgres.fresh_database() if postgres and engine == "postgres" else None for engine in request.param]
+    yield made
     for database in made:
-        postgres.drop(database)
+        if postgres and database:
+            postgres.drop(database)
 
 
 def test_a_new_gateway_is_filled_with_a_backup_and_goes_on_with_the_same_nodes(

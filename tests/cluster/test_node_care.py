@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,12 +21,14 @@ from truth import Traffic, Truth, Watch, check_whole, dice, good_copies, holders
 from user import refused
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 MIB = 1 << 20
 SMALL = 50_000
 GRACE_S = 1.6
+SOAK_TURNS = 25
 SETTINGS: dict[str, Any] = {
     "drive_upload_lease_s": 1.5,
     "upkeep_grace_s": GRACE_S,
@@ -237,7 +241,74 @@ def test_a_disk_that_is_full_takes_nothing_more_says_why_and_takes_again_once_so
     check_whole(cluster, truth)
 
 
-def restart(cluster: Cluster, **settings: object) -> None:
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_whatever_happens_to_one_node_after_the_other_nothing_is_lost(
+    engine: str, make_cluster: Callable[..., Cluster], request: pytest.FixtureRequest
+) -> None:
+    database = request.getfixturevalue("postgres_database") if engine == "postgres" else None
+    # An upload waits for a node that hangs, and its lease must outlive that.
+    settings = {**SETTINGS, "drive_upload_lease_s": 8, "upkeep_grace_s": 9, "drive_overcommit": 100}
+    cluster, rng = make_cluster(nodes=5, capacity_gb=0.2, database=database, **settings), dice()
+    truth = Truth(cluster.enroll("alice@example.org"))
+    truth.fill(rng, 100, SMALL)
+    for turn in range(SOAK_TURNS):
+        fault = rng.choice([dies, blinks, is_wiped, is_drained_and_stays, is_drained_and_replaced, goes_bad])
+        node = f"node{rng.randint(1, 5)}"
+        print(f"{turn}: {node} {fault.__name__}")
+        with Traffic(truth, rng).going_on():
+            fault(cluster, node, rng)
+        for path in rng.sample(sorted(truth.files), 5):
+            truth.delete(path)
+        check_whole(cluster, truth, seconds=120)
+
+
+def dies(cluster: Cluster, node: str, rng: random.Random) -> None:
+    cluster.kill(node)
+    if rng.random() < 0.5:
+        cluster.wait(lambda: node not in cluster.online(), what=f"{node} going offline")
+    cluster.start_node(node)
+
+
+def blinks(cluster: Cluster, node: str, rng: random.Random) -> None:
+    """It hangs, maybe for so long that it counts as offline."""
+    cluster.pause(node)
+    time.sleep(rng.uniform(0.1, 3))
+    cluster.resume(node)
+    cluster.wait(lambda: node in cluster.online(), what=f"{node} back")
+
+
+def is_wiped(cluster: Cluster, node: str, rng: random.Random) -> None:
+    cluster.kill(node)
+    cluster.wait(lambda: node not in cluster.online(), what=f"{node} going offline")
+    shutil.rmtree(cluster.node_folder(node))
+    cluster.start_node(node)
+
+
+def is_drained_and_stays(cluster: Cluster, node: str, rng: random.Random) -> None:
+    admin(cluster, "node", "drain", node, "--yes")
+    time.sleep(rng.uniform(0, 1))
+    admin(cluster, "node", "undrain", node, "--yes")
+
+
+def is_drained_and_replaced(cluster: Cluster, node: str, rng: random.Random) -> None:
+    admin(cluster, "node", "drain", node, "--yes", "--wait")
+    admin(cluster, "node", "remove", node, "--yes")
+    cluster.node(node).wait()
+    shutil.rmtree(cluster.node_folder(node))
+    cluster.start_node(node)
+
+
+def goes_bad(cluster: Cluster, node: str, rng: random.Random) -> None:
+    """Some of what is on its disk."""
+    for path in rng.sample(sorted(cluster.chunk_files(node).values()), 5):
+        with suppress(FileNotFoundError):  # it moved meanwhile
+            flip(path, rng.randrange(64, path.stat().st_size))
+    admin(cluster, "scrub", node, "--yes", "--wait")
+
+
+def restart(cluster: Cluster, **settings: Any) -> None:
     """Both nodes, with these settings."""
     for node in ("node1", "node2"):
         cluster.stop(node)

@@ -93,6 +93,7 @@ FILL = [
     ),
 ]
 CALM = {
+    "drive_new_account_mb": 8192,
     "upkeep_round_s": 5,
     "upkeep_inventory_s": 1_000_000,  # the nodes do not have these chunks
     "upkeep_scrub_days": 10_000,

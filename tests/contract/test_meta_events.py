@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,17 @@ def test_a_number_is_never_given_again(database: Meta, start: int) -> None:
     record(database, "new")
     (told,) = follow(database, 0)
     assert (told.message, told.number) == ("new", start + 2)
+
+
+def test_nor_when_the_event_that_had_the_last_one_ended_before_others(database: Meta, start: int) -> None:
+    """One that happened earlier may have the higher number, for its transaction took longer."""
+    record(database, "took less", "took longer")
+    number_all(database)
+    database.age("event", "at", 3 * HOUR, "message = 'took longer'")
+    database.run(events.sweep, 2 * HOUR, 1000)
+    assert number_all(database) == start + 2
+    record(database, "new")
+    assert messages(database, start + 2) == ["new"], "whoever saw all of the old is told of the new"
 
 
 def test_a_kind_that_the_table_does_not_know_is_a_fault(database: Meta) -> None:
@@ -368,6 +380,21 @@ def test_the_other_gateways_hear_it_too_and_hear_it_again_when_their_line_was_cu
     assert ear.hears(), "what may have come meanwhile"
     record(database, "x")
     assert ear.hears()
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_they_hear_it_however_many_connections_a_gateway_has(
+    database: Meta, other_gateway: Callable[[], SharedBell]
+) -> None:
+    """Each connection takes a number, and select() knows those below 1024 alone."""
+    ear = Ear()
+    with ExitStack() as held:
+        for _ in range(1100):
+            held.enter_context(open(os.devnull))  # noqa: PTH123 - its number is all that counts
+        other_gateway().hear(ear)
+        assert ear.hears(), "that it listens now"
+        record(database, "x")
+        assert ear.hears()
 
 
 @pytest.mark.parametrize("database", ["postgres"], indirect=True)

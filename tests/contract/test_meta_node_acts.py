@@ -99,6 +99,9 @@ def test_copies_left_are_those_it_is_not_told_to_delete_and_those_on_their_way(d
     database.lose(chunk_ids[1], "node1")
     database.send(database.begin(alice, "open", 5), 0, 5, on=["node1", "node3"])
     assert [database.read(node_acts.copies_left, one) for one in NODES] == [3, 3, 1]
+    assert database.read(node_acts.copies_stuck, "node1") == 0
+    database.lose(chunk_ids[1], "node2")
+    assert [database.read(node_acts.copies_stuck, one) for one in NODES] == [1, 1, 0]
 
 
 def test_that_a_node_is_drained_is_told_once_a_drain_when_nothing_is_left(database: Meta, alice: Caller) -> None:

@@ -430,10 +430,12 @@ def test_a_bad_copy_is_forgotten_once_there_are_enough_good_ones(database: Meta,
     database.lose(enough, "node1")
     database.lose(short, "node1")
     database.lose(short, "node2")
-    assert database.run(copies.drop_needless_bad, 2, 10) == 1
+    needless = database.read(copies.needless_bad, 2, 10)
+    assert needless == [(enough, "node1")]
+    database.run(copies.drop_bad, [*needless, (short, "node1")], 2)
     assert [database.state(enough, one) for one in NODES] == [None, "good", "good"]
     assert [database.state(short, one) for one in NODES] == ["bad", "bad", "good"]
-    assert database.run(copies.drop_needless_bad, 2, 10) == 0
+    assert database.read(copies.needless_bad, 2, 10) == []
 
 
 def test_copies_made_good_and_called_bad_at_once_end_as_one_of_both(database: Meta, alice: Caller) -> None:

@@ -381,6 +381,20 @@ def test_an_extra_copy_of_a_needed_chunk_goes_only_after_those_that_stay_were_ve
     assert doomed(database) == {chunk_id}
 
 
+def test_the_last_file_of_a_needed_chunk_is_kept_when_every_node_is_on_its_way_out(
+    database: Meta, alice: Caller
+) -> None:
+    only = put(database, alice, "node1")
+    database.sql("UPDATE node SET draining_at = 1")
+    database.sql(f"UPDATE copy SET state = 'bad' WHERE chunk_id = '{only}'")
+    assert database.read(copies.needless_bad, 2, 10) == []
+    database.sql(f"DELETE FROM copy WHERE chunk_id = '{only}'")
+    stray(database, "node1", only)
+    age_strays(database)
+    assert due(database) == {}
+    assert not doom(database, only)
+
+
 def test_a_keeper_that_turned_bad_after_it_was_verified_does_not_count(database: Meta, alice: Caller) -> None:
     chunk_id = put(database, alice, "node2", "node3")
     stray(database, "node1", chunk_id)

@@ -158,7 +158,8 @@ def test_no_statement_of_a_file_a_chunk_or_a_round_reads_a_whole_table(database:
         partial(uploads.expired, 10),
         partial(uploads.forget, HOUR),
         partial(copies.doubts, 10),
-        partial(copies.drop_needless_bad, 2, 10),
+        partial(copies.needless_bad, 2, 10),
+        partial(copies.drop_bad, [(chunk_id, "pool")], 2),
         partial(copies.add_good, chunk_id, "pool"),
         partial(orphans.doom_orphans, -HOUR, 10),
         partial(orphans.doomed_on, "pool", 10),
@@ -339,6 +340,7 @@ def test_no_statement_of_the_care_of_nodes_reads_a_whole_table(database: Meta, s
     for work in (
         partial(node_acts.drain, "pool", 1, "key"),
         partial(node_acts.copies_left, "pool"),
+        partial(node_acts.copies_stuck, "pool"),
         partial(node_acts.note_drained, "pool"),
         partial(node_acts.undrain, "pool", 1, "key"),
         partial(node_acts.remove, "node2", "key", is_lost=False),

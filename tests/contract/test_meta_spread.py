@@ -100,6 +100,8 @@ def test_the_signs_change_with_the_nodes_and_not_with_their_fill(database: Meta,
     seen.append(database.read(spread.signs, SECOND))  # the delay is over
     database.run(node_acts.drain, "node2", 2, "key")
     seen.append(database.read(spread.signs, SECOND))
+    database.run(node_acts.ask_for_repair, "key", is_now=False)  # at a gateway that does not lead, say
+    seen.append(database.read(spread.signs, SECOND))
     assert all(one != other for one, other in itertools.combinations(seen, 2))
 
 
@@ -161,6 +163,10 @@ def test_nothing_is_given_up_while_too_few_were_verified(database: Meta, alice: 
     assert give_up(database, Spare(chunk_id, "node3", ["node1", "node2"]), factor=3) == []
     assert give_up(database, Spare(new_id(), "node3", ["node1", "node2"])) == []
     assert give_up(database) == []
+    assert database.digest() == found
+    database.set_offline("node2", for_us=SECOND)  # after its copy was read
+    found = database.digest()
+    assert give_up(database, Spare(chunk_id, "node3", ["node1", "node2"])) == []
     assert database.digest() == found
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.errors import NotReconciled, NotRestored
-from cloudgrpc.meta import nodes, orphans, payments, standing
+from cloudgrpc.meta import copies, nodes, orphans, payments, standing
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import new_id
 from cloudgrpc.meta.standing import Transaction
@@ -105,6 +105,47 @@ def test_what_was_stored_after_the_backup_does_not_stop_collecting_once_it_is_op
     database.age("stray", "first_seen_at", DAY)
     assert all(database.run(orphans.doom_stray, "pool", one, HOUR, [], 1) for one in later)
     assert set(database.read(orphans.doomed_on, "pool", 10)) == set(later)
+
+
+def test_a_copy_that_was_to_go_is_the_last_one_maybe_and_stays(
+    database: Meta, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """It may have gone after the backup, and have been made again when the others were lost."""
+    alice = database.enroll()
+    for node_id in ("n1", "n2"):
+        database.add_node(node_id)
+    (chunk_id,) = database.chunks_of(database.put(alice, "a.txt", 5, on=("n1", "n2")))
+    database.sql("UPDATE copy SET state = 'doomed' WHERE node_id = 'n2'")
+    data = back_up(database)
+    with another(request, "postgres" if database.is_postgres else "sqlite", tmp_path) as meta:
+        restore(meta, data)
+        for node_id in ("n1", "n2"):
+            meta.add_node(node_id)
+        meta.compare("n1", listed_at=meta.run(now) + 1)
+        meta.compare("n2", chunk_id)
+        open_up(meta, force=True)
+        assert meta.read(orphans.doomed_on, "n2", 10) == []
+        # It is read, and then it is as good as any.
+        assert [(one.chunk_id, one.node_id) for one in meta.read(copies.doubts, 10)] == [(chunk_id, "n2")]
+        assert meta.run(copies.add_good, chunk_id, "n2")
+
+
+def test_what_an_upload_sent_that_ended_with_the_restore_keeps_its_grace_from_the_opening_on(
+    database: Meta, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """It may have come to its end after the backup, and a later backup would name it."""
+    alice = database.enroll()
+    sent = database.send(database.begin(alice, "a.txt", 5), 0, 5)
+    data = back_up(database)
+    with another(request, "postgres" if database.is_postgres else "sqlite", tmp_path) as meta:
+        restore(meta, data)
+        for table, column in (("cluster", "restored_at"), ("chunk", "unreferenced_at")):
+            meta.age(table, column, 9 * DAY)
+        open_up(meta, force=True)
+        assert meta.run(orphans.doom_orphans, DAY, 10) == 0
+        meta.age("chunk", "unreferenced_at", 2 * DAY)
+        assert meta.run(orphans.doom_orphans, DAY, 10) == 1
+        assert meta.state(sent, "pool") == "doomed"
 
 
 def test_it_tells_what_is_lost_and_opens_by_force(database: Meta) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import pty
+import struct
+import subprocess
 import sys
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -255,6 +260,29 @@ def test_at_a_terminal_a_wrong_key_is_told_in_words(drive: Cluster, tmp_path: Pa
     terminal = Terminal([sys.executable, "-m", "cloudgrpc", *admin_words(drive)], tmp_path, environment)
     terminal.expect_exact("That is not the admin key of this gateway.")
     assert terminal.left() == Exit.NOT_SIGNED_IN
+
+
+def test_it_ends_with_its_terminal_though_no_signal_tells_of_it(drive: Cluster, tmp_path: Path) -> None:
+    mine, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cloudgrpc", *admin_words(drive)],
+        cwd=tmp_path,
+        env={**drive.environment(), "TERM": "xterm-256color"},
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,  # without a controlling terminal, so that none hangs it up
+    )
+    try:
+        os.close(its)
+        seen = b""
+        while b"HEALTHY" not in seen:
+            seen += os.read(mine, 1 << 16)
+        os.close(mine)
+        process.wait(PATIENCE_S)
+    finally:
+        process.kill()
 
 
 def _make_folders(person: User, name: str) -> None:

@@ -316,7 +316,7 @@ def test_a_copy_of_a_damaged_chunk_is_not_kept(nodes: Nodes) -> None:
     chunk = random_chunk()
     source.remote.put(chunk)
     path = source.disk.path / chunk.chunk_id[:2] / chunk.chunk_id
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
     with pytest.raises(ChunkCorrupt):
         target.remote.copy_from(chunk.chunk_id, chunk.checksum, "127.0.0.1", source.port)
     assert target.disk.chunk_count == 0

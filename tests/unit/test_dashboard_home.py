@@ -191,13 +191,15 @@ def test_a_node_says_why_it_takes_nothing_and_how_far_it_is() -> None:
     assert node_words.notes(leaving, NOW) == [
         "draining: 7 copies have yet to leave, time left not known yet",
     ]
+    leaving.copies_stuck = 2
+    assert "2 of them cannot: bad, with no good one anywhere" in node_words.drain(leaving)
     full = node(5, status="read-only", reason="its disk is full", scrub_progress=0.5)
     assert node_words.notes(full, NOW) == [
         "takes no new chunks: its disk is full",
         "scrubbed: █████░░░░░ 50% done; never done yet",
     ]
     assert node_words.why(full, NOW) == "its disk is full"
-    assert node_words.why(leaving, NOW).startswith("draining: 7 copies")
+    assert node_words.why(leaving, NOW).startswith("7 copies")
     assert node_words.drain(node(3)) == "empty, it can be removed"
     assert node_words.scrub(node(4, scrub_progress=0.4, scrub_bad=2), NOW) == (
         "████░░░░░░ 40% done, 2 found bad; never done yet"
