@@ -121,11 +121,7 @@ def _drain_words(desk: CareDesk, node_id: str) -> str:
     node = next((each for each in desk.nodes() if each.node_id == node_id), None)
     if node is None or not node.draining_since:
         return ""
-    if node.copies_left:
-        return f"{node_id}: {node_words.drain(node)}"
-    # What has left may still have to be deleted there.
-    held = desk.remove(node_id, lost=False, dry_run=True).copies
-    return f"{node_id}: {held:,} copies that have left are deleted there" if held else ""
+    return f"{node_id}: {node_words.drain(node)}" if node.copies_left else ""
 
 
 def _tell_drained(node_id: str, nodes: Sequence[pb.NodeInfo]) -> None:

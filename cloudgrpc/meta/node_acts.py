@@ -96,11 +96,11 @@ def undrain(node_id: str, factor: int, operator: str) -> Draining:
 
 
 def copies_left(node_id: str) -> int:
-    """How many have yet to leave: those it is not told to delete, and those of uploads under way."""
-    # The first counts along an index; only the few that are not good are then looked at for what they are.
-    here = Copy.select(fn.COUNT(SQL("*"))).where(Copy.node == node_id).scalar()
-    doomed = Copy.select(fn.COUNT(SQL("*"))).where((Copy.node == node_id) & (Copy.state == "doomed") & NOT_GOOD)
-    return int(here - doomed.scalar() + Receipt.select(fn.COUNT(SQL("*"))).where(Receipt.node_id == node_id).scalar())
+    """How many it holds yet: also those it is told to delete and has not confirmed, and those of uploads under way."""
+    return sum(
+        int(table.select(fn.COUNT(SQL("*"))).where(node == node_id).scalar())
+        for table, node in ((Copy, Copy.node), (Receipt, Receipt.node_id))
+    )
 
 
 def copies_stuck(node_id: str) -> int:
@@ -141,7 +141,7 @@ def remove(node_id: str, operator: str, *, is_lost: bool) -> Loss:
     if is_lost and node.is_online:
         raise NodeNotOffline(node_id=node_id)
     if not is_lost and _holds_any(node_id):
-        raise NodeNotEmpty(node_id=node_id, copies=f"{_held(node_id):,}")
+        raise NodeNotEmpty(node_id=node_id, copies=f"{copies_left(node_id):,}")
     lost = _loss(node_id)
     Copy.delete().where(Copy.node == node_id).execute()
     Receipt.delete().where(Receipt.node_id == node_id).execute()
@@ -188,19 +188,11 @@ def _holds_any(node_id: str) -> bool:
     return copies.exists() or receipts.exists()
 
 
-def _held(node_id: str) -> int:
-    """Also what it is told to delete, and has not confirmed."""
-    return sum(
-        int(table.select(fn.COUNT(SQL("*"))).where(node == node_id).scalar())
-        for table, node in ((Copy, Copy.node), (Receipt, Receipt.node_id))
-    )
-
-
 def _loss(node_id: str) -> Loss:
     lost = rows(_last_copies(node_id).select(Copy.chunk))
     files = [entry_id for (entry_id,) in rows(_files_of(node_id))] if lost else []
     files = _without_purged(files)
-    return Loss(_held(node_id), len(lost), len(files), [_name(entry_id) for entry_id in files[:NAMED]])
+    return Loss(copies_left(node_id), len(lost), len(files), [_name(entry_id) for entry_id in files[:NAMED]])
 
 
 def _last_copies(node_id: str) -> Any:
