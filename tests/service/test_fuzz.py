@@ -401,6 +401,8 @@ class World:
         elif name in {"AdminService/SetQuota", "AdminService/SetUserDisabled"}:
             call(self.gateway, name, RPCS[name].ask(person))  # as it was; but the sessions have ended
             self._is_worn = True
+        elif name in {"AdminService/DrainNode", "AdminService/RemoveNode"}:
+            call(self.gateway, "AdminService/DrainNode", RPCS["AdminService/DrainNode"].ask(person))
         elif name == "AdminService/RevokeAdminKey":
             give_key_again(person)
         elif name.startswith(("PaymentService/", "AdminService/")):
