@@ -9,7 +9,7 @@ The house, from the roof down; imports point down only:
     services                one module per gRPC service: message -> action -> message
     actions                 what the platform does: sign in, transfer, share, repair, collect
     meta | chunks           what we know about files (SQL) | where their bytes live
-    outside                 other people's systems: mail, Campay and its sandbox
+    outside | trust         other people's systems: mail, Campay and its sandbox | our secrets and certificates
     core                    decisions without I/O, clock or randomness
     rpc, meters             channels, servers, deadlines, error <-> status | what a process counts about itself
     pb, config, sales, errors   generated messages | settings | those of selling | every error a user can meet

@@ -62,12 +62,30 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
 
     secret: str = ""
     allow_plaintext: bool = False
+    listen: str = ""
     replication_factor: Annotated[int, Meta(ge=1, le=16)] = 2
     write_quorum: Annotated[int, Meta(ge=1, le=16)] = 2
     heartbeat_s: Seconds = 5
     offline_after_s: Seconds = 15
     node_timeout_s: Seconds = 10
     least_health: Annotated[float, Meta(ge=0, le=1)] = 0.3
+
+
+class Encryption(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether and with what stored files are sealed."""
+
+    at_rest: bool = True
+    master_key: str = ""
+    background_mib_s: MibPerSecond = 32
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """Certificates: of the gateway for people, and how long those live that the cluster makes itself."""
+
+    certificate_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
+    certificate_days: Days = 90
 
 
 class Node(Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,6 +180,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Gateway = Gateway()
     database: Database = Database()
     cluster: Cluster = Cluster()
+    encryption: Encryption = Encryption()
+    tls: Tls = Tls()
     node: Node = Node()
     drive: Drive = Drive()
     mail: Mail = Mail()
@@ -188,6 +208,7 @@ SECRET_KEYS = frozenset(
         ("gateway", "digest_key"),
         ("database", "password"),
         ("cluster", "secret"),
+        ("encryption", "master_key"),
         ("mail", "password"),
         ("campay", "password"),
         ("campay", "webhook_key"),

@@ -76,6 +76,7 @@ class Account(Table):
     closes_at = BigIntegerField(null=True)  # when the files of a closed account go; null: it is open
     disabled_at = BigIntegerField(null=True)  # by an operator: nobody signs in to it
     disabled_reason = TextField(default="")  # for the person
+    wrapped_key = TextField(default="")  # "<master id>:<base64>": wraps the keys of what it owns; "": none yet
 
 
 class OtpChallenge(Table):
@@ -156,6 +157,7 @@ class Version(Table):
     mime_type = TextField()
     created_at = BigIntegerField()
     made_by = TextField(default="")  # the e-mail of who made it
+    wrapped_key = TextField(default="")  # of its chunks and digest, wrapped by its owner's; "": they are not sealed yet
 
     class Meta:
         indexes = ((("entry", "number"), True),)
@@ -191,6 +193,7 @@ class Chunk(Table):
     )  # BLAKE3 of the stored bytes, hex; "" if it was planned by a dead upload and maybe never sent
     created_at = BigIntegerField()
     unreferenced_at = BigIntegerField(null=True, index=True)  # null: an extent names it
+    is_sealed = BooleanField(default=False)  # with the key of the versions that name it
 
 
 class Extent(Table):
@@ -215,6 +218,30 @@ class AdminKey(Table):
     created_by = TextField()
     last_used_at = BigIntegerField(null=True)  # to the minute
     revoked_at = BigIntegerField(null=True)
+
+
+class Invite(Table):
+    """A code by which one machine may join as one node, once."""
+
+    digest = TextField(primary_key=True)  # of the code's secret
+    node_id = TextField()
+    created_by = TextField()
+    created_at = BigIntegerField()
+    expires_at = BigIntegerField()
+    used_by = TextField(default="")  # digest of the public key that it was used for: that one may ask again
+
+
+class Certificate(Table):
+    """What the cluster's authority signed for a node."""
+
+    serial = TextField(primary_key=True)  # hexadecimal
+    node_id = TextField()
+    issued_at = BigIntegerField()
+    expires_at = BigIntegerField()
+    revoked_at = BigIntegerField(null=True)
+
+    class Meta:
+        indexes = ((("node_id", "issued_at"), False),)
 
 
 class RemovedNode(Table):
@@ -305,6 +332,7 @@ class Upload(Table):
     chunks_stored = IntegerField(default=0)
     digest = TextField(default="")
     version = IntegerField(default=0)
+    wrapped_key = TextField(default="")  # as the version's that it becomes
 
     class Meta:
         indexes = ((("actor_id", "request_id"), True), (("state", "lease_until_at"), False))

@@ -1,0 +1,1 @@
+"""Who we are and whom we believe: secrets and certificates on this machine's disk."""
