@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cloudgrpc import __version__
+from cloudgrpc.admin.flags import add_admin, add_certs, add_secrets
+from cloudgrpc.clients.flags import add_trust_flags
 from cloudgrpc.errors import CloudError, Exit, Unexpected
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ MODULES = {
     "shell": "cloudgrpc.shell.shell",
     "pay": "cloudgrpc.shell.shell",  # its words are those of the shell's command of that name
     "admin": "cloudgrpc.admin.role",
+    "certs": "cloudgrpc.admin.certs_role",
+    "secrets": "cloudgrpc.admin.secrets_role",
     "demo-cluster": "cloudgrpc.servers.demo_cluster",
 }
 SANDBOX = "cloudgrpc.servers.campay_sandbox"
@@ -50,6 +54,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         config = _load_config(args)
         _set_up_log(config.logging.level)
+        _set_up_grpc(args, config)
         if getattr(args, "self_test", False):
             # Handed in, since the cluster is a role that listens and its test a role that calls.
             args.self_test = importlib.import_module("cloudgrpc.clients.self_test").run
@@ -105,7 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_node(roles, common)
     _add_shell(roles, common)
     _add_pay(roles, common)
-    _add_admin(roles, common)
+    add_admin(roles, common)
+    add_certs(roles, common)
+    add_secrets(roles, common)
     _add_demo_cluster(roles, common)
     return parser
 
@@ -131,8 +138,10 @@ def _add_node(roles: argparse._SubParsersAction[argparse.ArgumentParser], common
         "node",
         parents=[common],
         help="a storage node",
-        description="A storage node: keeps chunks in DIR/node_storage_ID/ and joins the gateway, which may come later.",
-        epilog="example: cloudgrpc node node1 9001 2",
+        description="""A storage node: keeps chunks in DIR/node_storage_ID/ and joins the gateway, which
+may come later.""",
+        epilog="examples:\n  cloudgrpc node node1 9001 2\n  cloudgrpc node node4 9004 5 --host 192.0.2.14 --join -",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     node.add_argument("node_id", metavar="ID", help="its name in the cluster, such as node1")
     node.add_argument("port", metavar="PORT", type=int, help="where it listens, such as 9001")
@@ -147,6 +156,12 @@ def _add_node(roles: argparse._SubParsersAction[argparse.ArgumentParser], common
         help="where it answers HTTP: /metrics, /healthz and /readyz (default: it does not)",
     )
     node.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to join (default: 127.0.0.1:50051)")
+    node.add_argument(
+        "--join",
+        metavar="-|FILE",
+        help="join a cluster that has certificates, once: -, asks for the code of cloudgrpc certs invite, or reads it"
+        " from standard input; FILE holds it. Never the code itself: every process here could see it",
+    )
 
 
 def _add_shell(roles: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
@@ -158,6 +173,7 @@ def _add_shell(roles: argparse._SubParsersAction[argparse.ArgumentParser], commo
         epilog="example: cloudgrpc shell upload holiday.jpg   all commands: cloudgrpc shell help",
     )
     shell.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to talk to (default: 127.0.0.1:50051)")
+    add_trust_flags(shell)
     shell.add_argument("words", metavar="COMMAND …", nargs=argparse.REMAINDER)
 
 
@@ -184,6 +200,7 @@ def _add_pay(roles: argparse._SubParsersAction[argparse.ArgumentParser], common:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     pay.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to talk to (default: 127.0.0.1:50051)")
+    add_trust_flags(pay)
     pay.add_argument("words", metavar="COMMAND …", nargs=argparse.REMAINDER)
 
 
@@ -199,100 +216,6 @@ def _sandbox_parser() -> argparse.ArgumentParser:
     return sandbox
 
 
-def _add_admin(roles: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    admin = roles.add_parser(
-        "admin",
-        parents=[common],
-        help="what operators see and do",
-        description="""What operators see and do, with the admin key: ADMIN_KEY, [admin] key or
-key_file, else secrets/admin.key in the data folder, else it is asked for.
-
-Without more words, at a terminal: a live dashboard. Once, or as a stream:
-  --status      how the cluster stands; exit code 3 when copies are missing,
-                4 when data is lost
-  --users       everybody with an account
-  --nodes       the storage nodes
-  --user WHO    all about one account
-  --payments    everybody's payments, what they add up to, and what waits
-  --events      what happened
-  --monitor     what happens, as it happens, until Ctrl-C
-
-Acts; --help behind one shows its words. Each asks first, unless --yes is given:
-  quota WHO SIZE                   give an account so much room
-  user disable|enable WHO [--reason TEXT]
-                                   shut an account out; its files stay
-  node drain|undrain|remove ID     empty a node, or forget it (--lost: with
-                                   what it holds)
-  repair [--now]                   look for missing copies at once
-  scrub [NODE]                     read every chunk, to find what went bad
-  check                            compare metadata and nodes; changes nothing
-  backup FILE                      the metadata of this moment, as a file
-  restore FILE                     fill an empty gateway with a backup; it
-                                   stays read-only until it is reconciled
-  reconcile [--open] [--force]     after a restore: how far it is; take writes
-  key add NAME --role view|operate
-                                   a further admin key, shown once
-  key list, key revoke NAME        who has one; end it
-  payment reconcile ID             ask Campay now how a payment stands
-  payment reference ID REFERENCE   the reference that Campay knows it by
-  payment refund ID --reason TEXT  it was paid back; takes the room back
-  payment close ID --reason TEXT   nothing more is expected of it
-""",
-        epilog="""examples:
-  cloudgrpc admin
-  cloudgrpc admin --status --json
-  cloudgrpc admin --events --since 12h --type node. --type copy.bad
-  cloudgrpc admin --payments --status processing --user alice@example.org
-  cloudgrpc admin node drain node3
-  cloudgrpc admin payment refund 3f9c2a17 --reason "bought twice"
-""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    admin.add_argument("--gateway", metavar="HOST:PORT", help="the gateway to talk to (default: 127.0.0.1:50051)")
-    views = admin.add_argument_group("views")
-    views.add_argument(
-        "--status",
-        metavar="S",
-        nargs="?",
-        const="",
-        help="how the cluster stands; with --payments: only those that are pending, processing, completed, failed,"
-        " cancelled or refunded",
-    )
-    views.add_argument("--users", action="store_true", help="everybody with an account")
-    views.add_argument("--nodes", action="store_true", help="the storage nodes")
-    views.add_argument(
-        "--user",
-        metavar="WHO",
-        help="all about one account, by e-mail or id; with --payments, --events or --monitor: only its own",
-    )
-    views.add_argument("--payments", action="store_true", help="payments, the newest first")
-    views.add_argument("--events", action="store_true", help="what happened, the newest last")
-    views.add_argument("--monitor", action="store_true", help="what happens, as it happens")
-    which = admin.add_argument_group("what they show")
-    which.add_argument("--search", metavar="TEXT", help="of --users: in the address or the name")
-    which.add_argument(
-        "--since",
-        metavar="T",
-        help="that time or later: 2026-12-31, '2026-12-31 18:00', 12h, 7d or 4w; for events also an event's ID: those"
-        " after it",
-    )
-    which.add_argument("--until", metavar="T", help="payments begun before; a day is meant to its end")
-    which.add_argument("--attention", action="store_true", help="only payments that wait for an operator, with why")
-    which.add_argument(
-        "--type",
-        metavar="T",
-        action="append",
-        help="only events of this type, such as node.offline, or 'node.' for all that begin so; may be repeated",
-    )
-    which.add_argument(
-        "-n", "--lines", metavar="N", type=int, help="so many payments (default: 20) or events (50); 0: all"
-    )
-    which.add_argument("--json", action="store_true", help="print as JSON, for programs; --monitor: one a line")
-    admin.add_argument(
-        "words", metavar="ACT …", nargs=argparse.REMAINDER, help="see above; --help behind it shows its words"
-    )
-
-
 def _add_demo_cluster(
     roles: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
 ) -> None:
@@ -306,6 +229,7 @@ def _add_demo_cluster(
     demo.add_argument("--nodes", type=int, default=3, metavar="N", help="storage nodes (default: 3)")
     demo.add_argument("--gateway-port", type=int, metavar="P", help="the gateway's port (default: 50051)")
     demo.add_argument("--node-port", type=int, metavar="P", help="the first node's port, the others follow (9001)")
+    demo.add_argument("--tls", action="store_true", help="with certificates, which are made; nodes join by themselves")
     demo.add_argument("--self-test", action="store_true", help="do the main job on real files, then stop: 0 or 1")
 
 
@@ -318,6 +242,8 @@ def _load_config(args: argparse.Namespace) -> Config:
         flags["data", "folder"] = args.data_dir
     if args.log_level:
         flags["logging", "level"] = args.log_level
+    if told.get("ca"):
+        flags["tls", "ca_file"] = args.ca
     if args.role == "gateway":
         flags |= {("gateway", key): told[key] for key in ("host", "port") if told[key] is not None}
     if args.role == "node" and args.gateway:
@@ -325,6 +251,16 @@ def _load_config(args: argparse.Namespace) -> Config:
         flags |= {("gateway", "host"): host or port, ("gateway", "port"): port}
     path = args.config or (Path(os.environ["CLOUDGRPC_CONFIG"]) if os.environ.get("CLOUDGRPC_CONFIG") else None)
     return config.load(path, flags=flags)
+
+
+def _set_up_grpc(args: argparse.Namespace, config: Config) -> None:
+    """What its C core writes on stderr; it looks once, when it is imported, which is when a role is."""
+    if args.role not in {"gateway", "node", "demo-cluster"}:
+        # A person is told in words why a connection fails.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    elif args.role != "demo-cluster" and ((config.data_folder / "certs").is_dir() or getattr(args, "join", None)):
+        # Of handshakes that fail nothing else tells: see servers/handshake_words.
+        os.environ.setdefault("GRPC_TRACE", "handshaker")
 
 
 def _set_up_log(level: str) -> None:

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from cloudgrpc.errors import SettingsWrong
 from cloudgrpc.sales import Campay, Payments, Prefixes, Tier
+from cloudgrpc.setting_names import FAMILIAR, OUTSIDE_SECTIONS, PREFIX, ROTATED, SECRET_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ Rate = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 MibPerSecond = Annotated[float, Meta(gt=0, le=100_000)]
 Days = Annotated[float, Meta(gt=0, le=100 * 365)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
+Texts = tuple[str, ...]
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -61,6 +63,8 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     """How gateway and nodes work together."""
 
     secret: str = ""
+    secret_file: str = ""
+    old_secrets: Texts = ()
     allow_plaintext: bool = False
     listen: str = ""
     replication_factor: Annotated[int, Meta(ge=1, le=16)] = 2
@@ -76,6 +80,8 @@ class Encryption(Struct, frozen=True, forbid_unknown_fields=True):
 
     at_rest: bool = True
     master_key: str = ""
+    master_key_file: str = ""
+    old_master_keys: Texts = ()
     background_mib_s: MibPerSecond = 32
 
 
@@ -148,6 +154,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     calls_per_second: Rate = 500
     peer_calls_per_second: Rate = 2000
     admin_tries_per_hour: Rate = 20
+    join_tries_per_hour: Rate = 20
     webhooks_per_minute: Rate = 600
     payments_per_hour: Rate = 20
 
@@ -201,39 +208,14 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     def gateway_address(self) -> str:
         return f"{self.gateway.host}:{self.gateway.port}"
 
+    @property
+    def cluster_place(self) -> tuple[str, int]:
+        """Host and port where the gateway hears nodes once there are certificates."""
+        if not self.cluster.listen:
+            return self.gateway.host, self.gateway.port + 1
+        host, _, port = self.cluster.listen.rpartition(":")
+        return host, int(port)
 
-# Keys that may come from a file instead, named with `_file` after them.
-SECRET_KEYS = frozenset(
-    {
-        ("gateway", "digest_key"),
-        ("database", "password"),
-        ("cluster", "secret"),
-        ("encryption", "master_key"),
-        ("mail", "password"),
-        ("campay", "password"),
-        ("campay", "webhook_key"),
-        ("admin", "key"),
-    }
-)
-
-# The names users already have in their environment.
-FAMILIAR = {
-    "DB_HOST": ("database", "host"),
-    "DB_PORT": ("database", "port"),
-    "DB_NAME": ("database", "name"),
-    "DB_USER": ("database", "user"),
-    "DB_PASSWORD": ("database", "password"),
-    "GRPC_SERVER_HOST": ("gateway", "host"),
-    "GRPC_SERVER_PORT": ("gateway", "port"),
-    "GMAIL_USER": ("mail", "user"),
-    "GMAIL_APP_PASSWORD": ("mail", "password"),
-    "ADMIN_KEY": ("admin", "key"),
-    "CAMPAY_APP_USERNAME": ("campay", "username"),
-    "CAMPAY_APP_PASSWORD": ("campay", "password"),
-    "CAMPAY_BASE_URL": ("campay", "base_url"),
-}
-PREFIX = "CLOUDGRPC_"
-OUTSIDE_SECTIONS = frozenset({"CLOUDGRPC_CONFIG"})  # read by the command line itself
 
 Key = tuple[str, str]
 Raw = dict[Key, tuple[str, object]]  # (section, key) -> (where it was said, value)
@@ -327,6 +309,8 @@ def _resolve_files(raw: Raw, faults: list[str]) -> Raw:
         plain = key.removesuffix("_file")
         if plain == key or (section, plain) not in SECRET_KEYS:
             resolved[section, key] = (place, value)
+        elif (section, plain) in ROTATED and value == "":
+            continue
         elif (section, plain) in raw:
             faults.append(f"{place}: {plain} is given too; give one of them")
         else:
@@ -337,6 +321,8 @@ def _resolve_files(raw: Raw, faults: list[str]) -> Raw:
                 continue
             if content:
                 resolved[section, plain] = (place, content)
+                if (section, plain) in ROTATED:
+                    resolved[section, key] = (place, value)
             else:
                 faults.append(f"{place}: {value} is empty")
     return resolved
@@ -362,7 +348,7 @@ def _convert(value: object, hint: Any) -> Any:
     """Only the environment's strings may stand for numbers and booleans, and, as JSON, for lists."""
     if not isinstance(value, str):
         return msgspec.convert(value, hint)
-    if hint in (Prefixes, tuple[Tier, ...]):
+    if hint in (Prefixes, Texts, tuple[Tier, ...]):
         return msgspec.json.decode(value, type=hint)
     return msgspec.convert(value, hint, strict=False)
 
@@ -384,13 +370,22 @@ def _disagreements(config: Config) -> list[str]:
         (bool(campay.password) or not campay.username, "[campay] password: missing, as username is given"),
         (campay.is_here or not campay.base_url.startswith("http://"), "[campay] base_url: needs https"),
         (bool(campay.host), "[campay] base_url: is no URL"),
+        (_is_place(cluster.listen), "[cluster] listen: is not HOST:PORT"),
+        (bool(config.tls.certificate_file) == bool(config.tls.key_file), "[tls] certificate_file, key_file: need both"),
         (len({tier.tier_id for tier in tiers}) == len(tiers), "[payments] tiers: two have one tier_id"),
         (all(map(str.isprintable, tier_words)), "[payments] tiers: name and description must be printable"),
         (_strong(config.admin.key), "[admin] key: needs at least 16 characters"),
         (_strong(config.cluster.secret), "[cluster] secret: needs at least 16 characters"),
+        (all(map(_strong, cluster.old_secrets)), "[cluster] old_secrets: each needs at least 16 characters"),
         (_strong(config.gateway.digest_key), "[gateway] digest_key: needs at least 16 characters"),
     ]
     return [fault for holds, fault in rules if not holds]
+
+
+def _is_place(told: str) -> bool:
+    """Empty means: as is usual."""
+    host, _, port = told.rpartition(":")
+    return not told or (bool(host) and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535)
 
 
 def _strong(secret: str) -> bool:

@@ -150,6 +150,12 @@ class CodeWrong(BadInput):
     hint = "Type the newest code; an older one no longer works."
 
 
+class JoinCodeUnreadable(BadInput):
+    code = "join_code_unreadable"
+    words = "That is no join code: {reason}."
+    hint = "Copy the whole line that was written by: cloudgrpc certs invite NODE_ID"
+
+
 class Missing(CloudError):
     code = "not_found"
     status = Status.NOT_FOUND
@@ -222,6 +228,24 @@ class NodeUnknown(Missing):
     code = "node_unknown"
     words = "Node {node_id} is not registered."
     hint = "A node registers by itself once it runs; see those there are with: cloudgrpc admin --nodes"
+
+
+class SecretUnknown(Missing):
+    code = "secret_unknown"
+    words = "There is no secret {fingerprint} here; there are: {known}."
+    hint = "See which secrets there are with: cloudgrpc secrets list"
+
+
+class AuthorityUnknown(Missing):
+    code = "authority_unknown"
+    words = "There is no authority {authority_id} here."
+    hint = "See those there are with: cloudgrpc certs ca list"
+
+
+class CertificateUnknown(Missing):
+    code = "certificate_unknown"
+    words = "Node {node_id} has no certificate that is good, and no code to join waits for it."
+    hint = "See those there are with: cloudgrpc certs list"
 
 
 class AdminKeyUnknown(Missing):
@@ -410,6 +434,60 @@ class AccountClosed(NotNow):
     hint = "Take that back with: cloudgrpc shell account reopen"
 
 
+class SecretInUse(NotNow):
+    code = "secret_in_use"
+    words = "{fingerprint} cannot be removed: {reason}."
+    hint = "See which secrets there are with: cloudgrpc secrets list"
+
+
+class SecretsConfigured(NotNow):
+    code = "secrets_configured"
+    words = "{name} is given in [{section}] {key}, so there is no file to change."
+    hint = "Change it there: the one in use as {key}, those that are still accepted in old_{key}s; then start again."
+
+
+class SecretsThere(NotNow):
+    code = "secrets_there"
+    words = "{folder} holds secrets already: {names}; nothing was brought back."
+    hint = "Move the folder away first if what is in it is not needed any more."
+
+
+class SecretsBackupWrong(NotNow):
+    code = "secrets_backup_wrong"
+    words = "{path} is no whole backup of secrets: {reason}."
+    hint = "Take another one; it is what was written by: cloudgrpc secrets backup FILE"
+
+
+class AuthorityInUse(NotNow):
+    code = "authority_in_use"
+    words = "The authority {authority_id} signs the certificates, so it must be believed."
+    hint = "Let another one sign first: cloudgrpc certs ca add, then: cloudgrpc certs ca use ID"
+
+
+class AuthorityMissing(NotNow):
+    code = "authority_missing"
+    words = "This gateway has no authority that could sign certificates."
+    hint = "Make one on the gateway's machine with: cloudgrpc certs init   then start the gateway again"
+
+
+class PapersRefused(NotNow):
+    code = "papers_refused"
+    words = "The certificate that came for {name} is of no use: {reason}; nothing was changed."
+    hint = "Ask again; if it stays so, see the gateway's log."
+
+
+class JoinCodeElsewhere(NotNow):
+    code = "join_code_elsewhere"
+    words = "At {address} is not the gateway that the join code is of: {reason}; nothing was sent there."
+    hint = "Ask its operator for a new code: cloudgrpc certs invite NODE_ID (--address names another place)"
+
+
+class PapersExpired(NotNow):
+    code = "papers_expired"
+    words = "The certificate of {node_id} expired on {when}, so the gateway would not hear it."
+    hint = "Ask an operator for a code: cloudgrpc certs invite NODE_ID   then start the node with --join -"
+
+
 class NodeForeign(NotNow):
     code = "node_foreign"
     words = "Node {node_id} belongs to cluster {theirs}, this is cluster {ours}; nothing was touched."
@@ -476,6 +554,15 @@ class FolderInUse(NotNow):
     hint = "Stop the other process first; one folder serves one process."
 
 
+class MasterKeyMissing(NotNow):
+    code = "master_key_missing"
+    words = "The master key {key_id} is not here, and without it files that are stored cannot be read."
+    hint = (
+        "Bring it back: cloudgrpc secrets add master --from FILE; or put the secrets that were saved with cloudgrpc"
+        " secrets backup into the data folder again."
+    )
+
+
 class SchemaNewer(NotNow):
     code = "schema_newer"
     words = "The database was made by a newer version (schema steps {steps} are unknown here); nothing was touched."
@@ -485,7 +572,65 @@ class SchemaNewer(NotNow):
 class PlaintextRefused(NotNow):
     code = "plaintext_refused"
     words = "Listening on {host} without TLS would show files and codes to the network."
-    hint = "Listen on 127.0.0.1, or set allow_plaintext = true under [cluster] on a network you trust."
+    hint = (
+        "Make certificates: cloudgrpc certs init on the gateway's machine, and join nodes with --join; or, on a network"
+        " you trust, set allow_plaintext = true under [cluster]."
+    )
+
+
+class HttpInPlaintext(NotNow):
+    code = "http_in_plaintext"
+    words = "HTTP on {host} would cross the network in plaintext, which TLS for the rest does not change."
+    hint = (
+        "Let it listen on 127.0.0.1, behind a proxy that speaks TLS, or not at all; or, on a network you trust, set"
+        " allow_plaintext = true under [cluster]."
+    )
+
+
+class Disagreed(NotNow):
+    """The two ends of a connection did not come together."""
+
+
+class TlsExpected(Disagreed):
+    code = "tls_expected"
+    words = "{address} speaks TLS only, and was asked in plaintext."
+    hint = (
+        "Name the certificate of its authority with --ca FILE (the operator has it: cloudgrpc certs ca show), or use"
+        " --tls when it is by a public one. A node joins first: cloudgrpc node ID PORT CAPACITY_GB --join -"
+    )
+
+
+class PlaintextExpected(Disagreed):
+    code = "plaintext_expected"
+    words = "{address} does not speak TLS; nothing was sent there."
+    hint = "If that is meant to be so: {way_out}"
+
+
+class CertificateUntrusted(Disagreed):
+    code = "certificate_untrusted"
+    words = "The certificate of {address} is by no authority that is trusted here ({reason}); nothing was sent there."
+    hint = (
+        "Make sure it is the right machine, then name its authority with --ca FILE (the operator has it: cloudgrpc"
+        " certs ca show); a node joins anew with --join."
+    )
+
+
+class CertificateExpired(Disagreed):
+    code = "certificate_expired"
+    words = "The certificate of {address} is out of date ({reason}); nothing was sent there."
+    hint = "It renews itself while that process runs: start it again, and see its log; both clocks must be right."
+
+
+class CertificateElsewhere(Disagreed):
+    code = "certificate_elsewhere"
+    words = "{address} shows a certificate for {names}, not for {wanted}; nothing was sent there."
+    hint = "Use a name that is in it, or have the operator add yours: cloudgrpc certs init --name HOST"
+
+
+class CertificateRefused(Disagreed):
+    code = "certificate_refused"
+    words = "{address} does not accept our certificate: {reason}."
+    hint = "Its log says why. A node gets a new certificate with: cloudgrpc certs invite ID, then --join at the node."
 
 
 class AddressUnusable(NotNow):
@@ -670,6 +815,56 @@ class ClusterSecretWrong(NotSignedIn):
     hint = "Give gateway and nodes the same secret: [cluster] secret_file, or one data folder."
 
 
+class IdentityWrong(NotSignedIn):
+    code = "identity_wrong"
+    words = "{method} needs the certificate of {needed}; what was shown is {shown}."
+    hint = "Each machine shows its own certificate: a node that of its own id, from its own data folder."
+
+
+class CertificateRevoked(NotSignedIn):
+    code = "certificate_revoked"
+    words = "The certificate of {name} (serial {serial}) was revoked."
+    hint = "If it is to come back: cloudgrpc certs invite ID at the gateway, then start it with --join."
+
+
+class CertificateOver(NotSignedIn):
+    code = "certificate_over"
+    words = "The certificate of {name} (serial {serial}) has expired."
+    hint = "Its process renews it by itself: start it again, and see its log; both clocks must be right."
+
+
+class HandshakeRefused(NotSignedIn):
+    code = "handshake_refused"
+    words = "A connection from {peer} to {place} did not come about: {reason}."
+    hint = "If it was one of yours, it says on its own side what to do."
+
+
+class JoinCodeUnknown(NotSignedIn):
+    code = "join_code_unknown"
+    words = "This cluster does not know that join code: it was taken back, or is of another cluster."
+    hint = "Ask an operator for a new one: cloudgrpc certs invite NODE_ID"
+
+
+class JoinCodeExpired(NotSignedIn):
+    code = "join_code_expired"
+    words = "The join code for {node_id} has expired; a code is good for 15 minutes."
+    hint = "Ask an operator for a new one: cloudgrpc certs invite NODE_ID"
+
+
+class JoinCodeUsed(NotSignedIn):
+    """Perhaps stolen, perhaps only typed on two machines: an operator has to look."""
+
+    code = "join_code_used"
+    words = "The join code for {node_id} was used already, by another machine or with another key."
+    hint = "If that was not you, shut it out: cloudgrpc certs revoke NODE_ID   then: cloudgrpc certs invite NODE_ID"
+
+
+class JoinCodeForOther(NotSignedIn):
+    code = "join_code_for_other"
+    words = "The join code is for another node than {node_id}."
+    hint = "Start the node by the name it was invited as, or ask for a code: cloudgrpc certs invite NODE_ID"
+
+
 class SignInLeft(NotSignedIn):
     code = "sign_in_left"
     words = "You left before a code was accepted; nothing was changed."
@@ -785,6 +980,16 @@ class ChunkCorrupt(CloudError):
     exit_code = Exit.DATA_LOSS
     words = "The copy of chunk {chunk_id} here is damaged."
     hint = "The gateway makes it again from another copy."
+
+
+class KeyDamaged(CloudError):
+    """A wrapped key or a sealed digest that does not open, though the key that it was made with is here."""
+
+    code = "key_damaged"
+    status = Status.DATA_LOSS
+    exit_code = Exit.DATA_LOSS
+    words = "The key of {what} does not open: the metadata was damaged or changed."
+    hint = "Ask the operator: cloudgrpc admin check tells what is damaged, and a backup has the keys."
 
 
 class ContentDiffers(CloudError):

@@ -5,11 +5,15 @@ An error travels as its status, its words, and its code in the trailing metadata
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import ipaddress
 import socket
+import ssl
 import sys
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -20,6 +24,7 @@ from cloudgrpc.errors import (
     CallTooSlow,
     CloudError,
     GatewayUnreachable,
+    HttpInPlaintext,
     Internal,
     PlaintextRefused,
     PortInUse,
@@ -27,7 +32,7 @@ from cloudgrpc.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 ERROR_KEY = "cloudgrpc-error"
 CLIENT_KEY = "cloudgrpc-client"
@@ -57,8 +62,20 @@ CHANNEL_OPTIONS = [
     # A proxy set for the web has no place between a cluster's machines.
     ("grpc.enable_http_proxy", 0),
 ]
+# Where systems keep the authorities that they trust: Debian, Fedora, macOS.
+SYSTEM_ROOTS = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What one side of a connection shows and trusts, each as PEM. `key` and `certificate`: b"" for a caller that shows
+    none. `roots`: of the authorities that the other side is believed by; b"" for the system's."""
+
+    key: bytes = field(repr=False)
+    certificate: bytes
+    roots: bytes
 
 
 def tune_allocator() -> None:
@@ -87,13 +104,66 @@ def check_listen(host: str, allow_plaintext: bool) -> None:
         raise PlaintextRefused(host=host)
 
 
-def listen(server: grpc.aio.Server, host: str, port: int, flag: str) -> int:
-    """The port that the server will listen on (`port` 0: any). Raises: PortInUse, AddressUnusable."""
+def check_http(host: str, allow_plaintext: bool) -> None:
+    """Raises: HttpInPlaintext when HTTP would leave this machine and nobody allowed it."""
+    if not allow_plaintext and not is_loopback(host):
+        raise HttpInPlaintext(host=host)
+
+
+def listen(
+    server: grpc.aio.Server, host: str, port: int, flag: str, credentials: grpc.ServerCredentials | None = None
+) -> int:
+    """The port that the server will listen on (`port` 0: any); without credentials in plaintext.
+
+    Raises: PortInUse, AddressUnusable.
+    """
     check_port(host, port, flag)
     try:
-        return server.add_insecure_port(address(host, port))
+        if credentials is None:
+            return server.add_insecure_port(address(host, port))
+        return server.add_secure_port(address(host, port), credentials)
     except RuntimeError as error:  # somebody was faster than we
         raise PortInUse(port=port, host=host, flag=flag) from error
+
+
+def server_credentials(source: Callable[[], Tls], *, demand: bool) -> grpc.ServerCredentials:
+    """What a port shows: as `source` says at every new connection, for certificates change while a server runs; those
+    that stand keep what they began with. `demand`: callers show a certificate by our roots, or are not heard."""
+    shown = source()
+
+    def anew() -> grpc.ServerCertificateConfiguration | None:
+        """Called by gRPC, in a thread of its own, before a handshake; None: as it was."""
+        nonlocal shown
+        tls = source()
+        if tls == shown:
+            return None
+        shown = tls
+        return _configuration(tls, demand)
+
+    # Its types do not know of None.
+    return grpc.dynamic_ssl_server_credentials(_configuration(shown, demand), anew, demand)  # type: ignore[arg-type]
+
+
+def _configuration(tls: Tls, demand: bool) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(tls.key, tls.certificate)], tls.roots if demand else None)
+
+
+def channel_credentials(tls: Tls) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(tls.roots or system_roots(), tls.key or None, tls.certificate or None)
+
+
+def system_roots() -> bytes | None:
+    """None, which are those that gRPC brings with it, when this system's are in no place that is known."""
+    for path in (ssl.get_default_verify_paths().cafile, *SYSTEM_ROOTS):
+        with contextlib.suppress(OSError):
+            if path:
+                return Path(path).read_bytes()
+    return None
+
+
+def as_named(host: str) -> tuple[str, str]:
+    """The channel's option by which its other side must have a certificate for `host`, whatever its address is."""
+    return ("grpc.ssl_target_name_override", host)
 
 
 def check_port(host: str, port: int, flag: str) -> None:

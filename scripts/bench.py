@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 PIECE_BYTES = 4 << 20  # sizes are whole chunks, as the roofline moves nothing smaller
+COMPARED_BYTES, COMPARED_ROUNDS = 256 << 20, 5  # with and without encryption at rest
 MEMORY = Path("/dev/shm")  # noqa: S108 - private folders are made in it
 
 # What the product promises for a file of 1 GiB, two copies and 1,000 small files: row, figure, bound.
@@ -40,6 +41,8 @@ LIMITS = [
     ("download", "ratio", ">=", 0.75),
     ("download", "cpu_total", "<", 4.5),
     ("upload-small", "files_s", ">=", 150.0),
+    ("upload-sealed", "ratio", ">=", 0.95),
+    ("download-sealed", "ratio", ">=", 0.95),
     *(
         (op, f"{who} MiB", "<", 200.0)
         for op in ("upload", "download", "upload-8", "download-stalled")
@@ -86,6 +89,7 @@ def main(words: list[str]) -> int:
         return refuse(f"{options.disk}: no such folder")
     # Every round keeps its file on two nodes, and so do the eight uploads; small files are rounded up to disk blocks.
     needed = options.size * 2 * (options.rounds + 1) + options.files * options.rounds * 32_768
+    needed += min(options.size, COMPARED_BYTES) * 4 * (COMPARED_ROUNDS + 1)
     in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > options.size * 2
     needed += 0 if in_memory else options.size * 2
     if shutil.disk_usage(options.disk).free < needed * 1.2:
@@ -115,7 +119,10 @@ def measure(options: argparse.Namespace, disk: Path, files: Path) -> list[Row]:
             environment.say(f"measuring {op} …")
             bench.start_afresh()
             rows.append(step())
-    return rows
+    import bench_sealing
+
+    environment.say("measuring what encryption at rest costs …")
+    return rows + bench_sealing.compare(disk, files, min(options.size, COMPARED_BYTES), COMPARED_ROUNDS)
 
 
 @contextmanager
@@ -151,6 +158,9 @@ def show(rows: list[Row], options: argparse.Namespace, in_memory: bool) -> None:
         table.add_row(row.op, *speeds, *costs, figure(row.cpu_total, 2), *grown)
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
+    console.print(
+        "the ratio of a -sealed row is to the -plain one beside it: [encryption] at_rest on and off", markup=False
+    )
     console.print(f"nodes on {options.disk}, the client's files {'in memory' if in_memory else 'beside them'}")
     for words, holds in limits(rows):
         console.print(f"  [green]holds[/]   {words}" if holds else f"  [bold red]BROKEN[/]  {words}")

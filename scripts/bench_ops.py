@@ -119,24 +119,24 @@ class Bench:
 
     def upload(self, size: int, rounds: int) -> Row:
         source = random_file(self._files / "big", size)
-
-        def ours() -> Sample:
-            sample, (answer,) = self._clients([["upload", source]])
-            self._file_id = answer["file_id"]
-            return sample
-
-        row = self._in_turns("upload", size, rounds, COPIES, ours)
+        row = self._in_turns("upload", size, rounds, COPIES, lambda: self.upload_once(source))
         source.unlink()
         return row
 
     def download(self, size: int, rounds: int) -> Row:
-        def ours() -> Sample:
-            sample, (answer,) = self._clients([["download", self._file_id]])
-            if answer["size"] != size:
-                raise RuntimeError(f"{answer['size']} of {size} bytes came back")
-            return sample
+        return self._in_turns("download", size, rounds, 1, lambda: self.download_once(size))
 
-        return self._in_turns("download", size, rounds, 1, ours)
+    def upload_once(self, source: Path) -> Sample:
+        sample, (answer,) = self._clients([["upload", source]])
+        self._file_id = answer["file_id"]
+        return sample
+
+    def download_once(self, size: int) -> Sample:
+        """What was uploaded last, which has so many bytes."""
+        sample, (answer,) = self._clients([["download", self._file_id]])
+        if answer["size"] != size:
+            raise RuntimeError(f"{answer['size']} of {size} bytes came back")
+        return sample
 
     def upload_at_once(self, size: int) -> Row:
         """`size` in all, in eight files through eight connections."""
@@ -223,7 +223,7 @@ class Bench:
 
 
 @contextmanager
-def running(disk: Path, files: Path) -> Iterator[Bench]:
+def running(disk: Path, files: Path, **settings: Any) -> Iterator[Bench]:
     """`disk`: where the nodes keep their chunks; `files`: the client's folder. Everything ends with the block."""
     cluster = Cluster(
         disk,
@@ -233,6 +233,7 @@ def running(disk: Path, files: Path) -> Iterator[Bench]:
         cluster_replication_factor=COPIES,
         cluster_write_quorum=COPIES,
         drive_new_account_mb=ROOM_MB // COPIES,
+        **settings,
     )
     try:
         cluster.start()

@@ -18,12 +18,14 @@ from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.meters import Meters
 from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses
 from cloudgrpc.services.node_disk import NodeDoor, add_node_disk
+from cloudgrpc.trust.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 SECRET = "the secret of the test cluster"
+KNOWN = Secret.of(SECRET)
 GIB = 1 << 30
 
 
@@ -50,8 +52,10 @@ async def serving(store: DiskStore, *, joined: bool = True) -> AsyncIterator[int
     door = NodeDoor(store.name)
     if joined:
         door.open()
-    server = grpc.aio.server(interceptors=[ErrorsToStatuses(), ClusterSecret(SECRET), door], options=rpc.SERVER_OPTIONS)
-    add_node_disk(NodeDisk(store, lambda host, port: RemoteStore("", host, port, SECRET, 2)), server, Meters())
+    server = grpc.aio.server(interceptors=[ErrorsToStatuses(), ClusterSecret(KNOWN), door], options=rpc.SERVER_OPTIONS)
+    add_node_disk(
+        NodeDisk(store, lambda node_id, host, port: RemoteStore(node_id, host, port, KNOWN, 2)), server, Meters()
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

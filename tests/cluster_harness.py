@@ -28,7 +28,7 @@ from program import HOST, PATIENCE_S, Program, answers, clean_environment, free_
 from user import CALL_S, User
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from postgres import Database
@@ -157,13 +157,14 @@ class Cluster:
         capacity_gb: float | None = None,
         data: Path | None = None,
         launcher: Path | None = None,
+        more_words: Sequence[str] = (),
         **settings: object,
     ) -> Program:
         """Start or restart a node, on the same port each time. `ready`: wait until the gateway counts it as online."""
         port = self._node_ports.setdefault(node_id, free_port())
         capacity = f"{self.capacity_gb if capacity_gb is None else capacity_gb:g}"
         words = ["node", node_id, str(port), capacity, "--host", HOST, "--data-dir", str(data or self.data)]
-        node = self._program(node_id, [*words, "--gateway", self.address], settings)
+        node = self._program(node_id, [*words, "--gateway", self.address, *more_words], settings)
         node.launcher = launcher
         node.start()
         if ready:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 CLUSTERS = pytest.StashKey[list[Cluster]]()
 LEFT_OUT = pytest.StashKey[int]()
+CONFIG_HOME = pytest.StashKey[str]()
 
 # An example that takes so long is a fault; a fifth of a second, the usual limit, is a moment on a machine that is busy.
 hypothesis.settings.register_profile("busy machine", deadline=2000)
@@ -34,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # The developer's own settings are no part of a test.
     for name in os.environ.keys() - clean_environment().keys():
         del os.environ[name]
+    # Nor is what tests remember, such as which gateways speak TLS, the developer's.
+    os.environ["XDG_CONFIG_HOME"] = config.stash[CONFIG_HOME] = tempfile.mkdtemp(prefix="cloudgrpc-test-config-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[CONFIG_HOME], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -57,6 +57,7 @@ class Needs(Enum):
     SESSION = "a session"
     LATER = "not offered yet"
     ADMIN_KEY = "the admin key"
+    JOIN_CODE = "a join code"
     SECRET_OF_GATEWAY = "the cluster's secret, at a gateway"
     SECRET_OF_NODE = "the cluster's secret, at a node"
 
@@ -74,6 +75,7 @@ class Person:
     root_id: str = ""
     version_id: str = ""
     chunk_id: str = ""
+    chunk_checksum: str = ""
     upload_id: str = ""  # of one chunk, which was not sent
     whole_upload_id: str = ""  # of an empty file: it can be finished
     share_token: str = ""  # of `folder_id`, with nobody who is enrolled
@@ -144,6 +146,8 @@ def settle(cluster: Cluster, name: str, giver: User) -> Person:
     person.root_id = str(cluster.rows(f"SELECT root_id FROM account WHERE account_id = '{user.user_id}'")[0][0])
     person.version_id = str(cluster.rows(f"SELECT version_id FROM entry WHERE entry_id = '{person.file_id}'")[0][0])
     person.chunk_id = cluster.chunks_of(person.file_id)[0]
+    query = f"SELECT checksum FROM chunk WHERE chunk_id = '{person.chunk_id}'"
+    person.chunk_checksum = str(cluster.rows(query)[0][0])
     person.proof = cluster.prove(user.email)
     pay_again(person)
     give_key_again(person)
@@ -350,6 +354,12 @@ RPCS: dict[str, Rpc] = {
     "PaymentService/CancelPayment": _ones_own(
         lambda p: pb.CancelPaymentRequest(session_token=p.token, payment_id=p.payment_id)
     ),
+    "JoinService/Join": Rpc(
+        Needs.JOIN_CODE, lambda p: [pb.JoinRequest(secret=p.name, node_id="node9", csr=b"no request for a certificate")]
+    ),
+    "NodeService/RenewCertificate": _gateways(
+        lambda p: pb.RenewCertificateRequest(node_id="node1", csr=b"no request for a certificate")
+    ),
     "NodeService/RegisterNode": _gateways(
         lambda p: pb.RegisterNodeRequest(
             node_id="stranger", host="127.0.0.1", port=1, storage_capacity=1, cpu_cores=1, instance_id=FREE
@@ -365,12 +375,12 @@ RPCS: dict[str, Rpc] = {
     "NodeService/StoreChunks": _nodes(lambda p: pb.StoreChunksRequest(chunks=[_new_chunk()])),
     "NodeService/DeleteChunks": _nodes(lambda p: pb.DeleteChunksRequest(chunk_ids=[p.chunk_id])),
     "NodeService/VerifyChunks": _nodes(
-        lambda p: pb.VerifyChunksRequest(chunks=[pb.ChunkClaim(chunk_id=p.chunk_id, checksum=checksum_of(CONTENT))])
+        lambda p: pb.VerifyChunksRequest(chunks=[pb.ChunkClaim(chunk_id=p.chunk_id, checksum=p.chunk_checksum)])
     ),
     "NodeService/CopyChunk": _nodes(
         lambda p: pb.CopyChunkRequest(
             chunk_id=p.chunk_id,
-            checksum=checksum_of(CONTENT),
+            checksum=p.chunk_checksum,
             source_host="127.0.0.1",
             source_port=p.cluster.node_port("node1"),
         )
@@ -406,6 +416,11 @@ RPCS: dict[str, Rpc] = {
     ),
     "AdminService/ListAdminKeys": _admins(lambda p: pb.ListAdminKeysRequest()),
     "AdminService/RevokeAdminKey": _admins(lambda p: pb.RevokeAdminKeyRequest(name=p.key_name)),
+    # Where there is no authority, as in these clusters, nobody can be invited, and none has a certificate.
+    "AdminService/InviteNode": _admins(lambda p: pb.InviteNodeRequest(node_id="node9")),
+    "AdminService/RevokeNode": _admins(lambda p: pb.RevokeNodeRequest(node_id="node9")),
+    "AdminService/ListCertificates": _admins(lambda p: pb.ListCertificatesRequest()),
+    "AdminService/ListMasterKeys": _admins(lambda p: pb.ListMasterKeysRequest()),
     "AdminService/SetQuota": _admins(lambda p: pb.SetQuotaRequest(user=p.email, quota_bytes=1 << 30)),
     "AdminService/SetUserDisabled": _admins(
         lambda p: pb.SetUserDisabledRequest(user=p.user.user_id, reason="no reason")  # lets them in again

@@ -85,7 +85,8 @@ class Carrier:
             if source not in view:
                 continue
             try:
-                await target.copy_from(order.chunk_id, order.checksum, view[source].host, view[source].port)
+                place = view[source]
+                await target.copy_from(order.chunk_id, order.checksum, place.host, place.port, source)
             except (ChunkMissing, ChunkCorrupt, ChunkRefused):
                 self._nodes.report(source, order.chunk_id, ChunkCorrupt(chunk_id=order.chunk_id))
             except DiskFull as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.expecting import ExpectingStore
 from cloudgrpc.chunks.replicated import ReplicatedStore
+from cloudgrpc.chunks.sealed import SealedStore
 from cloudgrpc.core.chunking import CHUNK_BYTES, chunk_count
 from cloudgrpc.errors import (
     ChunkCorrupt,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.actions.budget import Slot
     from cloudgrpc.actions.intake import Parts
+    from cloudgrpc.chunks.base import ChunkStore
     from cloudgrpc.errors import CloudError
     from cloudgrpc.meta.files import File, Holder, Piece
     from cloudgrpc.meta.tree import Person
@@ -147,7 +149,8 @@ class Downloads:
         Raises: DataLost (no good copy of a chunk exists), CopiesUnreachable, Missing (purged meanwhile), PeerSilent.
         """
         file = opened.file
-        chunks = Chunks(file.name, chunk_count(opened.end), functools.partial(files.pieces, file.version_id))
+        page = functools.partial(files.pieces, file.version_id, seal=file.seal)
+        chunks = Chunks(file.name, chunk_count(opened.end), page)
         place = _Place(*divmod(opened.offset, CHUNK_BYTES), end=opened.end)
 
         async def counted(piece: memoryview) -> None:
@@ -244,9 +247,14 @@ class Downloads:
             return not holder.is_good, not view[holder.node_id].is_online, suspect, random.random()  # noqa: S311 - spread only
 
         known = sorted((holder for holder in holders if holder.node_id in view), key=rank)
-        expected = {piece.chunk_id: piece.checksum}
-        stores = [ExpectingStore(self._nodes.store(view[holder.node_id]), expected) for holder in known]
+        stores = [_opening(piece, self._nodes.store(view[holder.node_id])) for holder in known]
         return (await ReplicatedStore(stores, 1, 1, self._nodes.report).get(piece.chunk_id)).data
+
+
+def _opening(piece: Piece, store: ChunkStore) -> ChunkStore:
+    """The store as one of plain and expected bytes: so a copy that is not, or does not open, is one that is damaged."""
+    expecting = ExpectingStore(store, {piece.chunk_id: piece.checksum})
+    return SealedStore(expecting, piece.seal, {piece.chunk_id: piece.position}) if piece.seal else expecting
 
 
 async def _done_within(writing: asyncio.Future[None], seconds: float) -> bool:

@@ -1,6 +1,6 @@
 """The bytes of one stream on their way to the nodes, a chunk at a time, a few in flight.
 
-chunk    checksum -> choose nodes -> send to all at once -> receipts     (a transaction for those of a moment)
+chunk    seal -> checksum -> choose nodes -> send to all at once -> receipts     (a transaction for those of a moment)
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.chunks.base import Chunk
 from cloudgrpc.chunks.replicated import ReplicatedStore
+from cloudgrpc.chunks.sealed import INLINE_BYTES, closed
 from cloudgrpc.core.chunking import CHUNK_BYTES
+from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.errors import BadInput, CloudError, DiskFull, PeerSilent, PoolFull, QuorumMissed, TooManySlow
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.uploads import Planned, Stored
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from cloudgrpc.actions.budget import Budget, Slot
     from cloudgrpc.actions.nodes import Nodes
     from cloudgrpc.core.content import Content
+    from cloudgrpc.core.sealing import Seal
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meters import Meters
 
@@ -34,7 +37,6 @@ IDS_AHEAD = 16  # of one upload, planned before its chunks are sent; the budget 
 RECEIPTS_EVERY_S = 0.1  # at the most; written singly they cost a fiftieth of an upload's CPU time
 SLOW_S = 2.0  # for a chunk: from then on it makes way for others
 NOTHING = memoryview(b"")
-INLINE_BYTES = 64 << 10  # hashing less takes no longer than the hop to another thread
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ class Incoming:
 
 
 class Intake:
-    """Takes one stretch in. `planned`: ids written down for its first chunks; `content`: of the chunks before it, to be
-    gone on with, None when nobody wants to know; `note` is called with it after each chunk."""
+    """Takes one stretch in. `planned`: ids written down for its first chunks; `seal`: of the upload; `content`: of the
+    chunks before it, to be gone on with, None when nobody wants to know; `note` is called with it after each chunk."""
 
     def __init__(
         self,
@@ -132,6 +134,7 @@ class Intake:
         planned: list[Planned],
         read: Read,
         *,
+        seal: Seal | None,
         content: Content | None,
         note: Callable[[Content], None] = lambda _: None,
     ) -> None:
@@ -141,6 +144,7 @@ class Intake:
         self._incoming = Incoming(
             read, stretch.length, parts.silence_s, stretch.wrong_size, parts.meters.transferred_bytes.labels("in").inc
         )
+        self._seal = seal
         self._content = content
         self._note = note
         self._to_plan = stretch.positions[len(planned) :]
@@ -185,7 +189,7 @@ class Intake:
             try:
                 length = min(CHUNK_BYTES, self._stretch.size_bytes - position * CHUNK_BYTES)
                 parts, slot = await self._receive(length, slot)
-                chunk = await self._digested(planned.chunk_id, length, parts)
+                chunk = await self._digested(planned, length, parts)
             except BaseException:
                 slot.release()
                 raise
@@ -224,19 +228,21 @@ class Intake:
                 self._budget.end_slow(account_id)
         return parts, slot
 
-    async def _digested(self, chunk_id: str, length: int, parts: list[memoryview]) -> Chunk:
+    async def _digested(self, planned: Planned, length: int, parts: list[memoryview]) -> Chunk:
         if length < INLINE_BYTES:
-            chunk = self._digest(chunk_id, parts)
+            chunk = self._digest(planned, parts)
         else:
-            chunk = await asyncio.to_thread(self._digest, chunk_id, parts)
+            chunk = await asyncio.to_thread(self._digest, planned, parts)
         if self._content is not None:
             self._note(self._content)
         return chunk
 
-    def _digest(self, chunk_id: str, parts: list[memoryview]) -> Chunk:
+    def _digest(self, planned: Planned, parts: list[memoryview]) -> Chunk:
         if self._content is not None:
-            self._content.add(chunk_id, parts)
-        return Chunk.of_parts(chunk_id, parts)
+            self._content.add(planned.chunk_id, parts)
+        if self._seal is not None:
+            return closed(self._seal, planned.chunk_id, planned.position, parts)
+        return Chunk.of_parts(planned.chunk_id, parts)
 
     async def _send(self, chunk: Chunk, slot: Slot) -> None:
         storing = self._store(chunk)
@@ -288,7 +294,8 @@ class Intake:
             raise PoolFull(candidates=len(placing.stores) - len(troubles), quorum=placing.quorum) from error
         for name in names:
             nodes.note_placed(name, len(chunk.data))
-        self.unwritten.append(Stored(chunk.chunk_id, len(chunk.data), chunk.checksum, names))
+        length = len(chunk.data) - (TAG_BYTES if self._seal else 0)
+        self.unwritten.append(Stored(chunk.chunk_id, length, chunk.checksum, names))
 
 
 def plan(position: int) -> Planned:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cloudgrpc.chunks.base import check_after, check_chunk, check_id
+from cloudgrpc.core.introductions import NODE_ID
 from cloudgrpc.core.scrub import Verified
 from cloudgrpc.errors import ChunkCorrupt, CloudError, DiskFailed, InvalidField, ListTooLong
 
@@ -39,9 +40,9 @@ class IdPage:
 
 
 class NodeDisk:
-    """`reach(host, port)` connects to another node."""
+    """`reach(node_id, host, port)` connects to another node; "" is whichever is there."""
 
-    def __init__(self, store: DiskStore, reach: Callable[[str, int], Source]) -> None:
+    def __init__(self, store: DiskStore, reach: Callable[[str, str, int], Source]) -> None:
         self.store = store
         self._reach = reach
 
@@ -107,15 +108,17 @@ class NodeDisk:
             raise InvalidField(field="chunk_ids", reason=f"at most {MAX_DELETE} at once")
         return await self.store.delete(chunk_ids)
 
-    async def copy_here(self, wanted: Chunk, host: str, port: int) -> int:
-        """Fetch a chunk, of which id and checksum are known, from the node at `host:port`, and keep it; its length.
+    async def copy_here(self, wanted: Chunk, source_id: str, host: str, port: int) -> int:
+        """Fetch a chunk, of which id and checksum are known, from a node at `host:port`, and keep it; its length.
 
         Raises: ChunkCorrupt when the source has other bytes under this id.
         """
         check_chunk(wanted)
         if not host or not 1 <= port <= 65535:
             raise InvalidField(field="source_host, source_port", reason="must be another node's address")
-        source = self._reach(host, port)
+        if source_id and not NODE_ID.match(source_id):
+            raise InvalidField(field="source_node_id", reason="is no node's id")
+        source = self._reach(source_id, host, port)
         try:
             chunk = await source.get(wanted.chunk_id)
         finally:

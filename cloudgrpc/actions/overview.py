@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from cloudgrpc.core import concerns, quota, trends
 from cloudgrpc.core.concerns import Facts, NodeFacts
 from cloudgrpc.core.trends import Sample
-from cloudgrpc.meta import overview
+from cloudgrpc.meta import overview, sealing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cloudgrpc.actions.census import Census
     from cloudgrpc.actions.nodes import Nodes
     from cloudgrpc.core.health import Health
@@ -60,6 +62,7 @@ class Status:
     repair_bytes_s: float
     repair_seconds_left: float  # below 0 when it cannot be told
     can_write: bool
+    encrypts: bool
     health: float
     warnings: list[str]
 
@@ -69,13 +72,16 @@ class Status:
 
 
 class Overviews:
-    """`started_at`: this gateway, in microseconds since 1970."""
+    """`started_at`: this gateway, in microseconds since 1970. `is_key_unsaved`: see trust.secrets_backup."""
 
-    def __init__(self, database: Database, nodes: Nodes, census: Census, promise: Promise) -> None:
+    def __init__(
+        self, database: Database, nodes: Nodes, census: Census, promise: Promise, is_key_unsaved: Callable[[], bool]
+    ) -> None:
         self._db = database
         self._nodes = nodes
         self._census = census
         self._promise = promise
+        self.is_key_unsaved = is_key_unsaved
         self.started_at = time.time_ns() // 1000
         self._drains: dict[str, list[Sample]] = {}  # of each node, how its copies left
 
@@ -96,6 +102,7 @@ class Overviews:
             promisable_bytes=promisable,
             payments_attention=figures.payments_attention,
             restored_at=figures.restored_at,
+            is_key_unsaved=self.is_key_unsaved(),
             nodes=[_facts(node) for node in nodes],
         )
         return Status(
@@ -107,6 +114,7 @@ class Overviews:
             repair_bytes_s=self._census.repair_bytes_s,
             repair_seconds_left=self._census.repair_seconds_left,
             can_write=facts.can_write,
+            encrypts=sealing.seals_new(),
             health=concerns.health(facts),
             warnings=concerns.warnings(facts),
         )

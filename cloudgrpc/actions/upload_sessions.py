@@ -74,7 +74,7 @@ class UploadSessions:
         await self._db.run(uploads.receive, upload_id, [], planned, self._lease_us)
         content = self._contents.take_up(upload_id, first)
         note = functools.partial(self._contents.note, upload_id)
-        intake = Intake(self._parts, stretch, planned, read, content=content, note=note)
+        intake = Intake(self._parts, stretch, planned, read, seal=session.seal, content=content, note=note)
         try:
             await intake.run()
         except BaseException:
@@ -149,7 +149,8 @@ class UploadSessions:
 
     async def _read_on(self, session: Session, content: Content) -> None:
         """Read back what is not in `content` yet, from the nodes."""
-        chunks = Chunks(session.name, session.chunk_count, functools.partial(sessions.pieces, session.upload_id))
+        page = functools.partial(sessions.pieces, session.upload_id, seal=session.seal)
+        chunks = Chunks(session.name, session.chunk_count, page)
         loop = asyncio.get_running_loop()
         renew_at = loop.time()
         try:

@@ -1,6 +1,6 @@
 """Taking a file in by one stream: the write flow.
 
-begin    reserve quota, open the upload                                  (transaction)
+begin    reserve quota, open the upload, with a key of its own           (transaction)
 chunks   see `intake`
 commit   every chunk has its receipts, of which the last are written     (transaction), only then the reply
          here: the file's newest version
@@ -18,11 +18,12 @@ from cloudgrpc.core.chunking import chunk_count
 from cloudgrpc.core.content import Content
 from cloudgrpc.errors import UploadSizeWrong
 from cloudgrpc.meta import uploads
+from cloudgrpc.meta.uploads import Answer
 
 if TYPE_CHECKING:
     from cloudgrpc.actions.intake import Parts, Read
     from cloudgrpc.config import Drive
-    from cloudgrpc.meta.uploads import Answer, Wish
+    from cloudgrpc.meta.uploads import Wish
 
 
 class Uploads:
@@ -50,10 +51,10 @@ class Uploads:
         )
         planned, content = stretch.plan(), Content()
         try:
-            earlier = await run(uploads.begin, upload_id, wish, planned, self._lease_us, self._limits)
-            if earlier is not None:
-                return earlier
-            intake = Intake(self._parts, stretch, planned, read, content=content)
+            begun = await run(uploads.begin, upload_id, wish, planned, self._lease_us, self._limits)
+            if isinstance(begun, Answer):  # it was answered before
+                return begun
+            intake = Intake(self._parts, stretch, planned, read, seal=begun.seal, content=content)
             await intake.run()
             return await run(uploads.commit, upload_id, intake.unwritten, content.digest, intake.quorum, self._keep)
         except BaseException:

@@ -51,6 +51,7 @@ def _figures(status: pb.SystemStatusResponse, width: int) -> list[Text]:
         _share("Promised", status.promised_bytes, status.promisable_bytes, cells),
         _line("Chunks", Text(status_words.chunks(chunks), grave)),
         _line("Repair", Text(status_words.repair(chunks), WARN if chunks.copies_missing else "")),
+        *([_line("Encrypted", Text(status_words.encryption(status)))] if chunks.unsealed else []),
     ]
 
 

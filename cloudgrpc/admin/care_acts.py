@@ -24,7 +24,9 @@ CHECK, BACKUP, RESTORE, RECONCILE = "check", "backup", "restore", "reconcile"
 PROGRESS = "progress"
 LABEL_LETTERS = 14
 APART = """It holds no secrets. Back these up apart, and keep them from others:
-  secrets/ in the gateway's data folder: without its cluster.key no node joins
+  secrets/ in the gateway's data folder, with: cloudgrpc secrets backup FILE
+    without its master.key no file can be read, without its cluster.key no node
+    joins
   config.toml and .env, with the keys and passwords that they hold or name"""
 
 

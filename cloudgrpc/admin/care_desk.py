@@ -118,6 +118,11 @@ class CareDesk:
         request = pb.ListAdminKeysRequest(admin_key=self._key)
         return list(self._gateway.call(self._admin.ListAdminKeys, request).keys)
 
+    def master_keys(self) -> list[pb.MasterKeyInfo]:
+        """The one in use first; never a key itself."""
+        request = pb.ListMasterKeysRequest(admin_key=self._key)
+        return list(self._gateway.call(self._admin.ListMasterKeys, request, LOOK_TIMEOUT_S).keys)
+
     def revoke_key(self, name: str) -> None:
         request = pb.RevokeAdminKeyRequest(admin_key=self._key, name=name)
         self._gateway.call(self._admin.RevokeAdminKey, request)

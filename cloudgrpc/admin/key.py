@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import getpass
-import os
-import stat
 import sys
 from typing import TYPE_CHECKING
 
-from cloudgrpc.errors import AdminKeyMissing, LocalFile, SettingsWrong
+from cloudgrpc.errors import AdminKeyMissing
+from cloudgrpc.trust import private
+from cloudgrpc.trust.secrets import folder_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from cloudgrpc.config import Config
 
 
 def admin_key(config: Config) -> str:
     """Raises: AdminKeyMissing, SettingsWrong when others may read the file, LocalFile."""
-    path = config.data_folder / "secrets" / "admin.key"
-    key = config.admin.key or _of_file(path) or _of_person()
+    path = folder_of(config) / "admin.key"
+    # This may be another machine than the gateway's, where there is none.
+    key = config.admin.key or (private.read(path) or b"").decode(errors="replace").strip() or _of_person()
     if not key:
         raise AdminKeyMissing(place=path)
     return key
-
-
-def _of_file(path: Path) -> str:
-    """ "" when there is none: this may be another machine than the gateway's."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                raise SettingsWrong(faults=f"{path}: others may read this secret; close it with: chmod 600 {path}")
-            return file.read().strip()
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except OSError as error:
-        raise LocalFile(path=path, reason=error.strerror or error) from error
 
 
 def _of_person() -> str:

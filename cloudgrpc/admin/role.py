@@ -11,13 +11,14 @@ from cloudgrpc.admin.desk import Desk
 from cloudgrpc.admin.key import admin_key
 from cloudgrpc.admin.lookout import Lookout
 from cloudgrpc.clients import render
-from cloudgrpc.clients.session import Gateway
+from cloudgrpc.clients.trusting import connected
 from cloudgrpc.errors import CloudError, Exit, UsageWrong
 from cloudgrpc.shell.shell import gateway_address
 
 if TYPE_CHECKING:
     import argparse
 
+    from cloudgrpc.clients.session import Gateway
     from cloudgrpc.config import Config
 
 # The first word of an act -> the module with `parsed(words)` and `run(desk, args)`, which may return an exit code.
@@ -46,7 +47,7 @@ def _view(config: Config, args: argparse.Namespace) -> int:
     name = views.chosen(args)
     view = importlib.import_module(f"cloudgrpc.admin.{views.VIEWS[name].module}")
     wanted = view.wanted(args)
-    with _gateway(config, args) as gateway:
+    with gateway_of(config, args) as gateway:
         desk = Desk if name == "payments" else Lookout
         return view.show(desk(gateway, admin_key(config)), wanted) or Exit.OK
 
@@ -56,7 +57,7 @@ def _dashboard(config: Config, args: argparse.Namespace) -> int:
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         flags = ", ".join(f"--{name}" for name in views.VIEWS)
         raise UsageWrong(reason=f"the dashboard needs a terminal; for a program there are {flags}, with --json")
-    with _gateway(config, args) as gateway:
+    with gateway_of(config, args) as gateway:
         lookout, desk = Lookout(gateway, key := admin_key(config)), Desk(gateway, key)
         lookout.status()  # what is wrong is told before the screen is taken
         from cloudgrpc.admin import dashboard
@@ -72,9 +73,10 @@ def _act(config: Config, args: argparse.Namespace) -> int:
         raise UsageWrong(reason=f"there is no act {args.words[0]!r}; there are: {', '.join(ACTS)}")
     acts = importlib.import_module(ACTS[args.words[0]])
     told = acts.parsed(args.words)
-    with _gateway(config, args) as gateway:
+    with gateway_of(config, args) as gateway:
         return acts.run(Desk(gateway, admin_key(config)), told) or Exit.OK
 
 
-def _gateway(config: Config, args: argparse.Namespace) -> Gateway:
-    return Gateway(gateway_address(args.gateway) if args.gateway else config.gateway_address)
+def gateway_of(config: Config, args: argparse.Namespace) -> Gateway:
+    address = gateway_address(args.gateway) if args.gateway else config.gateway_address
+    return connected(config, address, wants_system=args.tls)

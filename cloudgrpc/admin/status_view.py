@@ -54,6 +54,7 @@ def _lines(status: pb.SystemStatusResponse, address: str, now: datetime) -> Iter
     yield "Chunks", status_words.chunks(status.chunks), ""
     yield "Copies", status_words.copies(status.chunks), ""
     yield "Repair", status_words.repair(status.chunks), ""
+    yield "Encrypted", status_words.encryption(status), ""
     span = status_words.speed_span(status)
     for label, now_bytes_s, values in (
         ("Up", status.up_bytes_s, status_words.ups(status)),
@@ -76,6 +77,7 @@ def facts(status: pb.SystemStatusResponse) -> dict[str, object]:
 
     Sizes in bytes, speeds in bytes a second, times in UTC. mode: "open", or "restored" for read-only after a restore.
     chunks: by their copies; repair: copies to make again, with the seconds left (null when it cannot be told).
+    encryption: whether what is stored now is encrypted, and what was stored plain and is to be encrypted.
     speeds: of the last minutes, the oldest first, each over span_s seconds. payments_today: by status.
     """
     chunks = status.chunks
@@ -110,6 +112,11 @@ def facts(status: pb.SystemStatusResponse) -> dict[str, object]:
             "bytes": chunks.bytes_missing,
             "bytes_s": chunks.repair_bytes_s,
             "seconds_left": chunks.repair_seconds_left if chunks.repair_seconds_left >= 0 else None,
+        },
+        "encryption": {
+            "at_rest": status.encrypts,
+            "chunks_left": chunks.unsealed,
+            "bytes_left": chunks.bytes_unsealed,
         },
         "up_bytes_s": status.up_bytes_s,
         "down_bytes_s": status.down_bytes_s,

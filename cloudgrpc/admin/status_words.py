@@ -60,6 +60,16 @@ def repair(counts: pb.ChunkCounts) -> str:
     return f"{missing}, {size_words(counts.bytes_missing)}{pace}, {figures.left(counts.repair_seconds_left)}"
 
 
+def encryption(status: pb.SystemStatusResponse) -> str:
+    left, size = status.chunks.unsealed, size_words(status.chunks.bytes_unsealed)
+    if not status.encrypts:
+        return f"off: {size} are stored plain" if left else "off for what is stored from now on"
+    if not left:
+        return "all that is stored"
+    done = figures.percent(status.total_chunks - left, status.total_chunks)
+    return f"encrypting what was stored before: {done}, {size} left"
+
+
 def nodes(status: pb.SystemStatusResponse) -> str:
     away = status.total_nodes - status.online_nodes
     return f"{status.online_nodes} online" + (f", {away} away" if away else "")

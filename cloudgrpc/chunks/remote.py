@@ -13,6 +13,7 @@ from cloudgrpc.chunks.base import Chunk, check_after, check_chunk, check_id, che
 from cloudgrpc.chunks.together import Together
 from cloudgrpc.core.scrub import Verified
 from cloudgrpc.errors import CATALOGUE, ChunkCorrupt, CloudError, Internal, NodeUnavailable
+from cloudgrpc.links import Link
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
 from cloudgrpc.wire import pack_store_request, pack_store_requests, split_data
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeVar
 
+    from cloudgrpc.core.rotation import AnySecret
     from cloudgrpc.core.scrub import Claim
 
     Answer = TypeVar("Answer")
@@ -29,17 +31,33 @@ if TYPE_CHECKING:
 NODE_KEY = "cloudgrpc-node"  # the node a call is meant for: another one may listen on its old port by now
 IDS_PER_DELETE = 10_000
 IDS_PER_PAGE = 50_000
-# A connection of its own: a shared one to an address that failed pauses before it tries again, even for a new store.
-OPTIONS = [*rpc.CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
 SMALL_BYTES = 128 << 10  # puts up to this go together with others to the same node
 SLOWEST_READ = 4 << 20  # bytes a second: a disk that reads slower beside other work is not well
 COPY_TIMEOUTS = 4  # a copy is read, sent, flushed, and waits its turn on both nodes
 
 
+class _Calls:
+    """What a node is asked on one connection."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stub = NodeServiceStub(channel)
+        # Takes the message as bytes, so that all replicas of a chunk send the same ones.
+        self.store: grpc.aio.UnaryUnaryMultiCallable[bytes, pb.StoreChunkResponse] = channel.unary_unary(
+            "/cloudstorage.NodeService/StoreChunk", response_deserializer=pb.StoreChunkResponse.FromString
+        )
+        self.store_many: grpc.aio.UnaryUnaryMultiCallable[bytes, pb.StoreChunksResponse] = channel.unary_unary(
+            "/cloudstorage.NodeService/StoreChunks", response_deserializer=pb.StoreChunksResponse.FromString
+        )
+        self.retrieve: grpc.aio.UnaryUnaryMultiCallable[pb.RetrieveChunkRequest, bytes] = channel.unary_unary(
+            "/cloudstorage.NodeService/RetrieveChunk", request_serializer=pb.RetrieveChunkRequest.SerializeToString
+        )
+
+
 class RemoteStore:
     """The store of the node at `host:port`. Made within a running event loop; `timeout_s` limits every call.
 
-    `node_id` "" means whichever node is there. `watch` hears how each call ended: None, or the node's failure.
+    `node_id` "" means whichever node is there. `papers`: what we show and believe, None for plaintext; `expected`: the
+    name in the node's certificate. `watch` hears how each call ended: None, or the node's failure.
     """
 
     def __init__(
@@ -47,29 +65,21 @@ class RemoteStore:
         node_id: str,
         host: str,
         port: int,
-        secret: str,
+        secret: AnySecret,
         timeout_s: float,
         *,
+        papers: Callable[[], rpc.Tls] | None = None,
+        expected: str = "",
         watch: Watch = lambda _: None,
     ) -> None:
         self.name = node_id or rpc.address(host, port)
         self._timeout_s = timeout_s
         self._watch = watch
-        self._metadata = ((rpc.SECRET_KEY, secret), (NODE_KEY, node_id))
-        self._channel = grpc.aio.insecure_channel(rpc.address(host, port), options=OPTIONS)
+        self._secret = secret
+        self._node_id = node_id
+        self._link = Link(host, port, _Calls, papers=papers, expected=expected)
         self._closed = False
-        self._stub = NodeServiceStub(self._channel)
-        # Takes the message as bytes, so that all replicas of a chunk send the same ones.
-        self._store: grpc.aio.UnaryUnaryMultiCallable[bytes, pb.StoreChunkResponse] = self._channel.unary_unary(
-            "/cloudstorage.NodeService/StoreChunk", response_deserializer=pb.StoreChunkResponse.FromString
-        )
-        self._store_many: grpc.aio.UnaryUnaryMultiCallable[bytes, pb.StoreChunksResponse] = self._channel.unary_unary(
-            "/cloudstorage.NodeService/StoreChunks", response_deserializer=pb.StoreChunksResponse.FromString
-        )
         self._small = Together(self._put_together)
-        self._retrieve: grpc.aio.UnaryUnaryMultiCallable[pb.RetrieveChunkRequest, bytes] = self._channel.unary_unary(
-            "/cloudstorage.NodeService/RetrieveChunk", request_serializer=pb.RetrieveChunkRequest.SerializeToString
-        )
 
     async def put(self, chunk: Chunk) -> tuple[str, ...]:
         check_chunk(chunk)
@@ -77,13 +87,13 @@ class RemoteStore:
             # The same bytes, seen in the message: kept twice they made the gateway grow by 215 MiB instead of 175.
             chunk.wire, chunk.data = pack_store_request(chunk.chunk_id, [chunk.data], chunk.checksum)
         if len(chunk.wire) > SMALL_BYTES:
-            await self._call(self._store, chunk.wire)
+            await self._call(lambda calls: calls.store, chunk.wire)
         else:
             await self._small.put(chunk.wire)
         return (self.name,)
 
     async def get(self, chunk_id: str) -> Chunk:
-        packed = await self._call(self._retrieve, pb.RetrieveChunkRequest(chunk_id=check_id(chunk_id)))
+        packed = await self._call(lambda calls: calls.retrieve, pb.RetrieveChunkRequest(chunk_id=check_id(chunk_id)))
         data, rest = split_data(packed)
         chunk = Chunk(chunk_id, data, pb.RetrieveChunkResponse.FromString(rest).checksum)
         if checksum_of(chunk.data) != chunk.checksum:
@@ -96,7 +106,7 @@ class RemoteStore:
         still_here: list[str] = []
         for start in range(0, len(chunk_ids), IDS_PER_DELETE):
             batch = pb.DeleteChunksRequest(chunk_ids=chunk_ids[start : start + IDS_PER_DELETE])
-            still_here += (await self._call(self._stub.DeleteChunks, batch)).failed_chunk_ids
+            still_here += (await self._call(lambda calls: calls.stub.DeleteChunks, batch)).failed_chunk_ids
         return still_here
 
     async def page(self, after: str, limit: int) -> list[str]:
@@ -104,23 +114,25 @@ class RemoteStore:
         ids: list[str] = []
         while len(ids) < limit:
             wanted = pb.ListChunksRequest(page_size=min(limit - len(ids), IDS_PER_PAGE), page_token=after)
-            response = await self._call(self._stub.ListChunks, wanted)
+            response = await self._call(lambda calls: calls.stub.ListChunks, wanted)
             ids += response.chunk_ids
             after = response.next_page_token
             if not after:
                 break
         return ids
 
-    async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int) -> None:
-        """Have this node fetch a chunk from the node at `host:port` and keep it.
+    async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int, source_id: str = "") -> None:
+        """Have this node fetch a chunk from the node at `host:port` and keep it. `source_id` "": whichever is there.
 
         Raises: what `get` raises there and `put` here; ChunkCorrupt when the source has other bytes under this id.
         """
         check_chunk(Chunk(chunk_id, b"", checksum))
-        request = pb.CopyChunkRequest(chunk_id=chunk_id, checksum=checksum, source_host=host, source_port=port)
+        request = pb.CopyChunkRequest(
+            chunk_id=chunk_id, checksum=checksum, source_host=host, source_port=port, source_node_id=source_id
+        )
         # What this node tells may be of the other one, which failed to give it the chunk.
         await self._call(
-            self._stub.CopyChunk,
+            lambda calls: calls.stub.CopyChunk,
             request,
             timeouts=COPY_TIMEOUTS,
             watch=lambda failure: self._watch(failure if failure and failure.facts else None),
@@ -133,7 +145,7 @@ class RemoteStore:
         )
         read_s = sum(one.length for one in claims) / SLOWEST_READ
         timeouts = 1 + math.ceil(read_s / self._timeout_s)
-        response = await self._call(self._stub.VerifyChunks, request, timeouts=timeouts)
+        response = await self._call(lambda calls: calls.stub.VerifyChunks, request, timeouts=timeouts)
         outcomes = [_outcome(outcome) for outcome in response.outcomes]
         if len(outcomes) != len(claims):
             raise self._unavailable("it did not tell what became of each chunk")
@@ -142,7 +154,9 @@ class RemoteStore:
     async def _put_together(self, packed: Sequence[bytes]) -> list[CloudError | None]:
         """Keep several small chunks; what became of each. Raises: NodeUnavailable, when nothing is known."""
         response = await self._call(
-            self._store_many, pack_store_requests(packed), watch=lambda failure: failure and self._watch(failure)
+            lambda calls: calls.store_many,
+            pack_store_requests(packed),
+            watch=lambda failure: failure and self._watch(failure),
         )
         outcomes = [_outcome(outcome) for outcome in response.outcomes]
         for outcome in outcomes:
@@ -152,18 +166,21 @@ class RemoteStore:
     async def close(self) -> None:
         """Calls under way fail as if the node were gone."""
         self._closed = True
-        await self._channel.close()
+        await self._link.close()
 
-    async def _call(self, method: Any, request: object, timeouts: int = 1, watch: Watch | None = None) -> Any:
-        """`method`: one of the channel's; the stubs' own types are of the synchronous kind. `watch` instead of ours."""
+    async def _call(
+        self, method: Callable[[_Calls], Any], request: object, timeouts: int = 1, watch: Watch | None = None
+    ) -> Any:
+        """`method`: which of the calls; the stubs' own types are of the synchronous kind. `watch` instead of ours."""
         if self._closed:
             raise self._unavailable("the connection was closed")
-        call: Awaitable[Any] = method(request, timeout=self._timeout_s * timeouts, metadata=self._metadata)
+        metadata = ((rpc.SECRET_KEY, self._secret.current), (NODE_KEY, self._node_id))
+        call: Awaitable[Any] = method(self._link.calls)(request, timeout=self._timeout_s * timeouts, metadata=metadata)
         watch = watch or self._watch
         try:
             answer = await call
         except grpc.aio.AioRpcError as failure:
-            error = self._error(failure, self._timeout_s * timeouts)
+            error = await self._error(failure, self._timeout_s * timeouts)
             if not self._closed:
                 watch(error)
             raise error from failure
@@ -176,12 +193,14 @@ class RemoteStore:
         watch(None)
         return answer
 
-    def _error(self, failure: grpc.aio.AioRpcError, timeout_s: float) -> CloudError:
+    async def _error(self, failure: grpc.aio.AioRpcError, timeout_s: float) -> CloudError:
         """What the node said; without a code of ours, it was not the node that spoke."""
         if any(key == rpc.ERROR_KEY for key, _ in failure.trailing_metadata() or ()):
             return rpc.error_of(failure, self.name)
         if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self._unavailable(f"no answer within {timeout_s:g} s")
+        if why := await self._link.why(failure):
+            return self._unavailable(str(why))
         return self._unavailable(f"{failure.code().name}: {failure.details() or 'no reason given'}")
 
     def _unavailable(self, reason: str) -> NodeUnavailable:

@@ -27,9 +27,12 @@ from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import Exit, SelfTestFailed
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
+from cloudgrpc.trust.identity import node_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from cloudgrpc.core.rotation import AnySecret
 
 BIG_BYTES = 256 << 20
 BLOCK_BYTES = 4 << 20
@@ -51,6 +54,15 @@ class Plan(Protocol):
     def node_ports(self) -> dict[str, int]: ...
 
 
+class Trust(Protocol):
+    @property
+    def people(self) -> rpc.Tls: ...
+
+    @property
+    def gateway(self) -> rpc.Tls:
+        """What a gateway shows to nodes."""
+
+
 class Cluster(Protocol):
     """What a self-test needs of the cluster that is tested."""
 
@@ -60,15 +72,19 @@ class Cluster(Protocol):
     def plan(self) -> Plan: ...
 
     @property
+    def trust(self) -> Trust | None:
+        """None: everything is plaintext."""
+
+    @property
     def nodes(self) -> dict[str, Child]: ...
 
 
-def run(cluster: Cluster, secret: str) -> int:
+def run(cluster: Cluster, secret: AnySecret) -> int:
     """Returns the exit code. Raises: SelfTestFailed, or the error that a step met."""
     started = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="cloudgrpc-self-test-") as scratch,
-        Gateway(cluster.plan.gateway) as gateway,
+        Gateway(cluster.plan.gateway, cluster.trust.people if cluster.trust else None) as gateway,
     ):
         test = _SelfTest(cluster, secret, gateway, Path(scratch))
         test.run()
@@ -77,12 +93,12 @@ def run(cluster: Cluster, secret: str) -> int:
 
 
 class _SelfTest:
-    def __init__(self, cluster: Cluster, secret: str, gateway: Gateway, scratch: Path) -> None:
+    def __init__(self, cluster: Cluster, secret: AnySecret, gateway: Gateway, scratch: Path) -> None:
         self._cluster = cluster
         self._gateway = gateway
         self._scratch = scratch
         self._session = Session(gateway, "")
-        self._nodes = _Nodes(cluster.plan.node_ports, secret)
+        self._nodes = _Nodes(cluster.plan.node_ports, secret, cluster.trust)
         self._step = 0
 
     def run(self) -> None:
@@ -198,9 +214,10 @@ class _SelfTest:
 class _Nodes:
     """What the nodes themselves say they hold."""
 
-    def __init__(self, ports: dict[str, int], secret: str) -> None:
+    def __init__(self, ports: dict[str, int], secret: AnySecret, trust: Trust | None) -> None:
+        self._trust = trust
         self._ports = dict(ports)
-        self._metadata = ((rpc.SECRET_KEY, secret),)
+        self._secret = secret
         self.known: set[str] = set()  # every chunk seen so far
 
     def forget(self, name: str) -> None:
@@ -216,20 +233,25 @@ class _Nodes:
         return Counter({chunk: counts[chunk] for chunk in wanted})
 
     def _listed(self, name: str, port: int) -> set[str]:
-        address = rpc.address("127.0.0.1", port)
-        with grpc.insecure_channel(address, options=rpc.CHANNEL_OPTIONS) as channel:
+        with self._channel(name, rpc.address("127.0.0.1", port)) as channel:
             stub, token = NodeServiceStub(channel), ""
             found: set[str] = set()
             while True:
                 request = pb.ListChunksRequest(node_id=name, page_size=10_000, page_token=token)
                 try:
-                    page = stub.ListChunks(request, timeout=CODE_S, metadata=self._metadata)
+                    page = stub.ListChunks(request, timeout=CODE_S, metadata=((rpc.SECRET_KEY, self._secret.current),))
                 except grpc.RpcError as failure:
                     raise rpc.error_of(cast("grpc.Call", failure), name) from failure
                 found.update(page.chunk_ids)
                 token = page.next_page_token
                 if not token:
                     return found
+
+    def _channel(self, name: str, address: str) -> grpc.Channel:
+        if self._trust is None:
+            return grpc.insecure_channel(address, options=rpc.CHANNEL_OPTIONS)
+        options = [*rpc.CHANNEL_OPTIONS, rpc.as_named(node_identity(name).host)]
+        return grpc.secure_channel(address, rpc.channel_credentials(self._trust.gateway), options=options)
 
 
 def _count(held: dict[str, set[str]]) -> Counter[str]:

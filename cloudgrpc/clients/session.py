@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast
 import grpc
 import msgspec
 
-from cloudgrpc import __version__, rpc
-from cloudgrpc.errors import LocalFile, SessionEnded
+from cloudgrpc import __version__, handshakes, rpc
+from cloudgrpc.errors import CallTooSlow, GatewayUnreachable, LocalFile, SessionEnded
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cloudgrpc.errors import CloudError
 
@@ -47,12 +47,28 @@ class SignIn(msgspec.Struct, frozen=True):
 
 
 class Gateway:
-    """A connection to one gateway: every call has its deadline, every failure is an error of the catalogue."""
+    """A connection to one gateway: every call has its deadline, every failure is an error of the catalogue.
 
-    def __init__(self, address: str) -> None:
+    `tls`: None for plaintext. `on_met` is called once it has answered. `way_out`: for people, when it speaks no TLS.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        tls: rpc.Tls | None = None,
+        *,
+        on_met: Callable[[], object] = lambda: None,
+        way_out: str = handshakes.WAY_OUT,
+    ) -> None:
         self.address = address
+        self._tls = tls
+        self._on_met: Callable[[], object] | None = on_met
+        self._way_out = way_out
         options = [*rpc.CHANNEL_OPTIONS, *KEEPALIVE, *ONE_THREAD]
-        self._channel = grpc.insecure_channel(address, options=options)
+        if tls is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.secure_channel(address, rpc.channel_credentials(tls), options=options)
         self._introduction = ((rpc.CLIENT_KEY, client_words(os.uname().nodename)),)
         self.auth = stubs.AuthServiceStub(self._channel)
         self.files = stubs.FileServiceStub(self._channel)
@@ -81,9 +97,11 @@ class Gateway:
     ) -> Reply:
         """Raises: the error the gateway told, GatewayUnreachable, or CallTooSlow."""
         try:
-            return method(request, timeout=timeout_s, metadata=self._introduction)
+            reply = method(request, timeout=timeout_s, metadata=self._introduction)
         except grpc.RpcError as failure:
             raise self.error_of(failure) from failure
+        self._met()
+        return reply
 
     def stream(self, method: grpc.UnaryStreamMultiCallable[Request, Reply], request: Request) -> Iterator[Reply]:
         """The replies, however long they take in all. Raises: as `call`, at any of them."""
@@ -96,7 +114,26 @@ class Gateway:
             replies.cancel()
 
     def error_of(self, failure: grpc.RpcError) -> CloudError:
-        return rpc.error_of(cast("grpc.Call", failure), self.address)
+        call = cast("grpc.Call", failure)
+        error = rpc.error_of(call, self.address)
+        if isinstance(error, GatewayUnreachable):
+            return self._why(call.details() or "") or error
+        if not isinstance(error, CallTooSlow):
+            self._met()
+        return error
+
+    def _met(self) -> None:
+        """It was really the gateway: with TLS it has shown so before it could answer."""
+        on_met, self._on_met = self._on_met, None
+        if on_met:
+            on_met()
+
+    def _why(self, details: str) -> CloudError | None:
+        """What keeps the two sides from agreeing, if that is why."""
+        if not handshakes.is_worth_a_look(details):
+            return None
+        host, _, port = self.address.rpartition(":")
+        return handshakes.look(host, int(port), self._tls, way_out=self._way_out)
 
     def close(self) -> None:
         self._channel.close()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 NEARLY = 0.9  # of what there is
 UNWELL = 0.5  # health score
+SAVE_SECRETS = "cloudgrpc secrets backup FILE"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Facts:
     promisable_bytes: int
     payments_attention: int
     restored_at: int | None
+    is_key_unsaved: bool  # the master key is on this machine alone
     nodes: Sequence[NodeFacts]
 
     @property
@@ -77,6 +79,7 @@ def warnings(facts: Facts) -> list[str]:
         *_of_data(facts),
         *(line for node in facts.nodes for line in _of_node(node)),
         *_of_copies(facts),
+        *_of_keys(facts),
         *_of_room(facts),
         *_of_payments(facts),
     ]
@@ -95,6 +98,12 @@ def _of_data(facts: Facts) -> list[str]:
             f"Restored from a backup on {minute(facts.restored_at)}, read-only. Open it with: cloudgrpc admin reconcile"
         )
     return told
+
+
+def _of_keys(facts: Facts) -> list[str]:
+    if not facts.is_key_unsaved:
+        return []
+    return [f"If the master key is lost, so is every file: {SAVE_SECRETS}"]
 
 
 def _of_node(node: NodeFacts) -> list[str]:

@@ -10,7 +10,19 @@ from peewee import BooleanField
 from cloudgrpc.core.backup_format import FORMAT, Counts, Header, Heading, Packer
 from cloudgrpc.meta import schema
 from cloudgrpc.meta.db import is_postgres, now
-from cloudgrpc.meta.models import DATABASE, Cluster, Entry, Lease, OtpChallenge, Pace, Proof, Session, Stray, Table
+from cloudgrpc.meta.models import (
+    DATABASE,
+    Cluster,
+    Entry,
+    Invite,
+    Lease,
+    OtpChallenge,
+    Pace,
+    Proof,
+    Session,
+    Stray,
+    Table,
+)
 from cloudgrpc.meta.tables import TABLES
 from cloudgrpc.meta.tree import below
 
@@ -19,8 +31,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 BATCH = 2_000  # rows in memory
-# What must not come back: who was signed in or about to be, and whose turn it was. Strays are found and age anew.
-LEFT_OUT: frozenset[type[Table]] = frozenset({Pace, Lease, OtpChallenge, Proof, Session, Stray})
+# What must not come back: who was signed in or about to be, who might join, and whose turn it was. Strays are found and
+# age anew.
+LEFT_OUT: frozenset[type[Table]] = frozenset({Pace, Lease, Invite, OtpChallenge, Proof, Session, Stray})
 KEPT = [table for table in TABLES if table not in LEFT_OUT]
 
 

@@ -9,7 +9,7 @@ from peewee import JOIN, SQL, Case, fn
 
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.core.placement import wanted_copies
-from cloudgrpc.meta import tree
+from cloudgrpc.meta import tree, unsealed
 from cloudgrpc.meta.copies import staying_nodes
 from cloudgrpc.meta.db import now, rows
 from cloudgrpc.meta.models import Chunk, Copy, Entry, Node
@@ -30,6 +30,8 @@ class Count:
     copies_missing: int
     bytes_missing: int
     copies_wanted: int
+    unsealed: int  # chunks that files need and that are not encrypted
+    bytes_unsealed: int
     files: int  # live ones
     payments: dict[str, int]  # by status
     revenue_xaf: int  # of the completed ones
@@ -43,6 +45,7 @@ class Count:
 def count(factor: int) -> Count:
     wanted = wanted_copies(factor, staying_nodes())
     chunks, whole, lost, copies_missing, bytes_missing = _tally(wanted)
+    unsealed_chunks, bytes_unsealed = unsealed.count()
     payments, revenue = _payments()
     return Count(
         whole=whole,
@@ -51,6 +54,8 @@ def count(factor: int) -> Count:
         copies_missing=copies_missing,
         bytes_missing=bytes_missing,
         copies_wanted=wanted,
+        unsealed=unsealed_chunks,
+        bytes_unsealed=bytes_unsealed,
         files=_files() - _files_below(Entry.trashed_at.is_null(False) | Entry.purged_at.is_null(False)),
         payments=payments,
         revenue_xaf=revenue,

@@ -9,6 +9,9 @@ from peewee import JOIN, SQL, Case, fn
 
 from cloudgrpc.core.agreement import Known, Stretch
 from cloudgrpc.core.placement import wanted_copies
+from cloudgrpc.core.sealing import TAG_BYTES
+from cloudgrpc.errors import KeyDamaged, Missing
+from cloudgrpc.meta import sealing
 from cloudgrpc.meta.ancestry import Ancestry
 from cloudgrpc.meta.copies import staying_nodes
 from cloudgrpc.meta.db import rows
@@ -112,10 +115,25 @@ def entries(after: str, limit: int = PAGE) -> Page:
 
 
 def versions(after: str, limit: int = PAGE) -> Page:
-    """Whether each version's extents follow each other from the first, and come to its size."""
-    query = Version.select(Version.version_id, Version.entry, Version.number, Version.size_bytes)
+    """Whether each version's extents follow each other from the first, and come to its size; and whether it has a key
+    that opens, if they are sealed."""
+    query = (
+        Version.select(
+            Version.version_id,
+            Version.entry,
+            Version.number,
+            Version.size_bytes,
+            Version.digest,
+            Version.wrapped_key,
+            Account.wrapped_key,
+            Account.root_id != "",
+        )
+        .join(Entry)
+        .join(Account)
+    )
     page = rows(query.where(Version.version_id > after).order_by(Version.version_id).limit(limit))
-    odd = Case(None, [(Extent.length != Chunk.length, 1)], 0)
+    sealed = Case(None, [(Chunk.is_sealed, 1)], 0)
+    odd = Case(None, [(Extent.length + TAG_BYTES * sealed != Chunk.length, 1)], 0)
     sums = (
         Extent.select(
             Extent.version,
@@ -124,6 +142,7 @@ def versions(after: str, limit: int = PAGE) -> Page:
             fn.MIN(Extent.position),
             fn.MAX(Extent.position),
             fn.SUM(odd),
+            fn.SUM(sealed),
         )
         .join(Chunk)
         .where((Extent.version > after) & (Extent.version <= (page[-1][0] if page else after)))
@@ -131,11 +150,16 @@ def versions(after: str, limit: int = PAGE) -> Page:
     )
     extents = {version_id: sums_of_it for version_id, *sums_of_it in rows(sums)}
     faults = []
-    for version_id, entry_id, number, size in page:
-        count, total, first, last, strange = extents.get(version_id, (0, 0, 0, -1, 0))
+    for version_id, entry_id, number, size, digest, wrapped_key, owners_key, is_standing in page:
+        count, total, first, last, strange, sealed_chunks = extents.get(version_id, (0, 0, 0, -1, 0, 0))
         if total != size or first != 0 or last != count - 1 or strange:
             message = f"version {number} is of {size} bytes, but its {count} chunks come to {total}, or miss one"
             faults.append(Fault(_place(entry_id), message))
+        if sealed_chunks and not wrapped_key:
+            message = f"{sealed_chunks} chunks of version {number} are sealed, and it has no key"
+            faults.append(Fault(_place(entry_id), message))
+        elif is_standing and not _opens(owners_key, wrapped_key, digest):
+            faults.append(Fault(_place(entry_id), f"the key of version {number} does not open"))
     return Page(_last([version_id for version_id, *_ in page], limit), len(page), faults)
 
 
@@ -220,6 +244,14 @@ def _stretch(is_meant: Callable[..., Any], last: str) -> Stretch:
         Stray.select(Stray.chunk_id, Stray.node).where(is_meant(Stray.chunk_id) & Stray.doomed_at.is_null(False))
     )
     return Stretch(last, chunks, frozenset(one for (one,) in planned), frozenset(doomed))
+
+
+def _opens(owners_key: str, wrapped_key: str, digest: str) -> bool:
+    try:
+        sealing.plain_digest(owners_key, wrapped_key, digest)
+    except (KeyDamaged, Missing):
+        return False
+    return True
 
 
 def _used(account_ids: Sequence[str]) -> dict[str, int]:

@@ -68,9 +68,9 @@ def remove(account_id: str) -> bool:
     tops = (Entry.entry_id == account.root_id) | ((Entry.account == account_id) & Entry.trashed_at.is_null(False))
     Entry.update(trashed_at=None, trashed_from_id=None, purged_at=now()).where(tops).execute()
     Session.delete().where(Session.account == account_id).execute()
-    Account.update(email=f"removed {account_id}", full_name="", root_id="", quota_bytes=0, used_bytes=0).where(
-        Account.account_id == account_id
-    ).execute()
+    # Without its key nothing that it owned can be read any more, wherever a copy of it lies.
+    gone = {"full_name": "", "root_id": "", "quota_bytes": 0, "used_bytes": 0, "wrapped_key": ""}
+    Account.update(email=f"removed {account_id}", **gone).where(Account.account_id == account_id).execute()
     events.record(
         "account.removed",
         f"the account of {account.email} was removed",

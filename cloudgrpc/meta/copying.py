@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from peewee import JOIN, Value, ValuesList
+from peewee import JOIN, Value, ValuesList, fn
 
 from cloudgrpc.core import paths
 from cloudgrpc.errors import CopyTooLarge, FolderCycle, InvalidField, NameTaken, VersionMoved
-from cloudgrpc.meta import room, tree, versions
+from cloudgrpc.meta import room, sealing, tree, versions
 from cloudgrpc.meta.changes import inside, record
 from cloudgrpc.meta.db import now, rows
 from cloudgrpc.meta.models import Entry, Extent, Version, new_id
@@ -18,6 +19,7 @@ from cloudgrpc.meta.prepared import Prepared, blank
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cloudgrpc.core.sealing import AccountKey
     from cloudgrpc.meta.tree import Child, Limits, Person, Reached
 
 ENTRIES_MOST = 100_000
@@ -51,6 +53,38 @@ class _Twin:
     parent_id: str
     like_version_id: str | None  # None for a folder
     version_id: str | None
+    wrapped_key: str
+
+
+@dataclass(frozen=True)
+class _Held:
+    """An entry below the folder that is copied, with its newest version."""
+
+    entry_id: str
+    parent_id: str
+    version_id: str | None  # None for a folder, which has no bytes and no key
+    size_bytes: int
+    wrapped_key: str
+
+
+class _Rewrapping:
+    """Makes the keys of what one account owns the keys of another one's copies; within one account they stay."""
+
+    def __init__(self, from_id: str, to_id: str) -> None:
+        self._from_id, self._to_id = from_id, to_id
+
+    def key(self, wrapped_key: str) -> str:
+        if self._from_id == self._to_id or not wrapped_key:
+            return wrapped_key
+        return sealing.rewrapped(wrapped_key, self._from, self._to)
+
+    @cached_property
+    def _from(self) -> str:
+        return sealing.wrapped_of(self._from_id)
+
+    @cached_property
+    def _to(self) -> AccountKey:
+        return sealing.account_key(self._to_id)
 
 
 def copy(person: Person, entry_id: str, to: CopyTo, limits: Limits, keep: int) -> Copied:
@@ -106,41 +140,46 @@ def _check_standing(source: Reached, standing: Child | None, to: CopyTo, name: s
 
 
 def _replace(person: Person, source: Reached, standing: Child, target: Reached, keep: int) -> Copied:
-    size = Version.get_by_id(source.version_id).size_bytes
-    room.charge(target.owner_id, standing.name, size)
-    number = versions.add(standing.entry_id, source.version_id or "", person.email)
+    like = Version.get_by_id(source.version_id)
+    room.charge(target.owner_id, standing.name, like.size_bytes)
+    wrapped_key = _Rewrapping(source.owner_id, target.owner_id).key(like.wrapped_key)
+    number = versions.add(standing.entry_id, like.version_id, person.email, wrapped_key)
     path = inside(target.owner_path, standing.name)
     versions.prune(target.owner_id, standing.entry_id, path, number, keep)
-    return Copied(standing.entry_id, 1, 0, size)
+    return Copied(standing.entry_id, 1, 0, like.size_bytes)
 
 
 def _copy_file(person: Person, source: Reached, target: Reached, name: str) -> Copied:
-    size = Version.get_by_id(source.version_id).size_bytes
-    room.charge(target.owner_id, name, size)
+    like = Version.get_by_id(source.version_id)
+    room.charge(target.owner_id, name, like.size_bytes)
     entry_id = _make_top(source, target, name)
-    versions.add(entry_id, source.version_id or "", person.email)
-    return Copied(entry_id, 1, 0, size)
+    wrapped_key = _Rewrapping(source.owner_id, target.owner_id).key(like.wrapped_key)
+    versions.add(entry_id, like.version_id, person.email, wrapped_key)
+    return Copied(entry_id, 1, 0, like.size_bytes)
 
 
 def _copy_folder(person: Person, source: Reached, target: Reached, name: str) -> Copied:
     held = _held(source)
-    size = sum(size or 0 for *_, size in held)
+    size = sum(one.size_bytes for one in held)
     room.charge(target.owner_id, name, size)
     top_id = _make_top(source, target, name)
-    twins = _twins(source.entry_id, top_id, held)
+    twins = _twins(source.entry_id, top_id, held, _Rewrapping(source.owner_id, target.owner_id))
     _insert(twins, target.owner_id, person.email)
     files = sum(twin.version_id is not None for twin in twins)
     return Copied(top_id, files, len(twins) - files + 1, size)
 
 
-def _held(source: Reached) -> list[tuple[str, str, str | None, int | None]]:
-    """All below a folder, what holds before what is held: id, parent, newest version (None for a folder) and its size.
-
-    Raises: CopyTooLarge.
-    """
+def _held(source: Reached) -> list[_Held]:
+    """All below a folder, what holds before what is held. Raises: CopyTooLarge."""
     found = tree.below(Entry.entry_id == source.entry_id)
     query = (
-        Entry.select(Entry.entry_id, Entry.parent, Entry.version_id, Version.size_bytes)
+        Entry.select(
+            Entry.entry_id,
+            Entry.parent,
+            Entry.version_id,
+            fn.COALESCE(Version.size_bytes, 0),
+            fn.COALESCE(Version.wrapped_key, ""),
+        )
         .join(found, on=(found.c.entry_id == Entry.entry_id))
         .switch(Entry)
         .join(Version, JOIN.LEFT_OUTER, on=(Version.version_id == Entry.version_id))
@@ -149,20 +188,22 @@ def _held(source: Reached) -> list[tuple[str, str, str | None, int | None]]:
         .limit(ENTRIES_MOST + 1)
         .with_cte(found)
     )
-    held = rows(query)
+    held = [_Held(*row) for row in rows(query)]
     if len(held) > ENTRIES_MOST:
         raise CopyTooLarge(name=source.name, most=ENTRIES_MOST)
     return held
 
 
-def _twins(source_id: str, top_id: str, held: Sequence[tuple[str, str, str | None, int | None]]) -> list[_Twin]:
+def _twins(source_id: str, top_id: str, held: Sequence[_Held], rewrapping: _Rewrapping) -> list[_Twin]:
     folders = {source_id: top_id}
     twins = []
-    for entry_id, parent_id, version_id, _ in held:
+    for one in held:
         twin_id = new_id()
-        if version_id is None:
-            folders[entry_id] = twin_id
-        twins.append(_Twin(entry_id, twin_id, folders[parent_id], version_id, new_id() if version_id else None))
+        if one.version_id is None:
+            folders[one.entry_id] = twin_id
+        version_id = new_id() if one.version_id else None
+        key = rewrapping.key(one.wrapped_key)
+        twins.append(_Twin(one.entry_id, twin_id, folders[one.parent_id], one.version_id, version_id, key))
     return twins
 
 
@@ -236,6 +277,7 @@ def _versions() -> Any:
         Version.mime_type,
         blank("now"),
         blank("made_by"),
+        twin.c.wrapped_key,
     )
     return Version.insert_from(
         held.join(twin, on=(twin.c.like_version_id == Version.version_id)).with_cte(twin),
@@ -248,6 +290,7 @@ def _versions() -> Any:
             Version.mime_type,
             Version.created_at,
             Version.made_by,
+            Version.wrapped_key,
         ],
     )
 
@@ -267,6 +310,6 @@ def _twin_rows() -> Any:
     return ValuesList(lines).cte("twin", columns=_COLUMNS)
 
 
-_COLUMNS = ("like_id", "entry_id", "parent_id", "like_version_id", "version_id")
+_COLUMNS = ("like_id", "entry_id", "parent_id", "like_version_id", "version_id", "wrapped_key")
 _NO_IDS = [f"{column}{place}" for place in range(TWINS_AT_ONCE) for column in _COLUMNS]
 _ENTRIES, _VERSIONS, _EXTENTS = Prepared(_entries), Prepared(_versions), Prepared(_extents)

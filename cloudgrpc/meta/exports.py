@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cloudgrpc.core.units import rfc3339
-from cloudgrpc.meta import history, payment_lists, sharing
+from cloudgrpc.meta import history, payment_lists, sealing, sharing
 from cloudgrpc.meta.ancestry import Ancestry
 from cloudgrpc.meta.models import Account, Entry, Session, Version
 from cloudgrpc.meta.tree import Person
@@ -81,6 +81,7 @@ def versions(person: Person, after: After, limit: int) -> Page:
     found = list(query.order_by(Entry.entry_id, Version.number).limit(limit))
     ancestry = Ancestry()
     ancestry.learn({version.entry_id for version in found})
+    owners_key = sealing.wrapped_of(person.account_id)
     told = [
         {
             "id": version.version_id,
@@ -88,7 +89,7 @@ def versions(person: Person, after: After, limit: int) -> Page:
             "number": version.number,
             "size_bytes": version.size_bytes,
             "mime_type": version.mime_type,
-            "checksum": version.digest,
+            "checksum": sealing.plain_digest(owners_key, version.wrapped_key, version.digest),
             "created_at": rfc3339(version.created_at),
             "made_by": version.made_by,
         }

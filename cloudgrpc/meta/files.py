@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from peewee import JOIN, Case, fn
 
 from cloudgrpc.core import paths
 from cloudgrpc.errors import Missing, VersionUnknown
-from cloudgrpc.meta import tree
+from cloudgrpc.meta import sealing, tree
 from cloudgrpc.meta.db import now, rows
 from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Share, Version
 from cloudgrpc.meta.prepared import Prepared, blank
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import peewee
 
+    from cloudgrpc.core.sealing import Seal
     from cloudgrpc.meta.tree import Person, Reached
 
 
@@ -43,6 +44,7 @@ class File:
     is_shared: bool
     version_id: str
     chunk_count: int = 0
+    seal: Seal | None = field(default=None, repr=False, compare=False)  # None: its content is not sealed
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Piece:
     length: int
     checksum: str
     holders: tuple[Holder, ...]
+    seal: Seal | None = field(default=None, repr=False, compare=False)  # None: the chunk is not sealed
 
 
 @dataclass(frozen=True)
@@ -196,12 +199,17 @@ def listed() -> Any:
     return _files(_IS_NEWEST, JOIN.LEFT_OUTER)
 
 
-def pieces(version_id: str, after: int, limit: int) -> list[Piece]:
-    """Extents of a version in order, from the position behind `after` (-1 for the start)."""
+def pieces(version_id: str, after: int, limit: int, seal: Seal | None = None) -> list[Piece]:
+    """Extents of a version in order, from the position behind `after` (-1 for the start). `seal`: of the version, None
+    when it had none, for it may have got one since."""
     found = _PIECES.all(version_id=version_id, after=after, last=after + limit)
+    grouped = itertools.groupby(found, key=lambda row: tuple(row[:5]))
+    extents = [(extent, _holders(copies)) for extent, copies in grouped]
+    if seal is None and any(is_sealed for (*_, is_sealed), _ in extents):
+        seal = sealing.seal_of(*_KEYS.one(version_id=version_id))
     return [
-        Piece(position, chunk_id, length, checksum, _holders(copies))
-        for (position, chunk_id, length, checksum), copies in itertools.groupby(found, key=lambda row: tuple(row[:4]))
+        Piece(position, chunk_id, length, checksum, holders, seal if is_sealed else None)
+        for (position, chunk_id, length, checksum, is_sealed), holders in extents
     ]
 
 
@@ -248,7 +256,9 @@ def usage(person: Person) -> Usage:
 _IS_NEWEST = Entry.version_id == Version.version_id
 _PIECES = Prepared(
     lambda: (
-        Extent.select(Extent.position, Extent.chunk, Extent.length, Chunk.checksum, Copy.node, Copy.state)
+        Extent.select(
+            Extent.position, Extent.chunk, Extent.length, Chunk.checksum, Chunk.is_sealed, Copy.node, Copy.state
+        )
         .join(Chunk)
         .join(Copy, JOIN.LEFT_OUTER, on=(Copy.chunk == Chunk.chunk_id) & (Copy.state != "doomed"))
         .where(
@@ -257,6 +267,13 @@ _PIECES = Prepared(
             & (Extent.position <= blank("last"))
         )
         .order_by(Extent.position)
+    )
+)
+_KEYS = Prepared(
+    lambda: (
+        Version.select(sealing.owners_key(Entry.account), Version.wrapped_key)
+        .join(Entry)
+        .where(Version.version_id == blank("version_id"))
     )
 )
 
@@ -305,6 +322,8 @@ def _files(version: peewee.Expression, join: str = JOIN.INNER) -> Any:
             Version.size_bytes,
             Version.mime_type,
             Version.digest,
+            Version.wrapped_key,
+            sealing.owners_key(Entry.account).alias("owners_key"),
         )
         .join(Version, join, on=version)
         .dicts()
@@ -312,13 +331,14 @@ def _files(version: peewee.Expression, join: str = JOIN.INNER) -> Any:
 
 
 def _file(row: dict[str, Any], shared: set[str], *, is_top: bool = False, chunk_count: int = 0) -> File:
+    seal = sealing.seal_of(row["owners_key"], row["wrapped_key"])
     return File(
         file_id=row["entry_id"],
         parent_id=_parent(row, is_top=is_top),
         name=row["name"],
         size_bytes=row["size_bytes"],
         mime_type=row["mime_type"],
-        digest=row["digest"],
+        digest=seal.open_digest(row["digest"]) if seal else row["digest"],
         version=row["number"],
         created_at=row["created_at"],
         modified_at=row["modified_at"],
@@ -326,6 +346,7 @@ def _file(row: dict[str, Any], shared: set[str], *, is_top: bool = False, chunk_
         is_shared=row["entry_id"] in shared,
         version_id=row["version_id"],
         chunk_count=chunk_count,
+        seal=seal,
     )
 
 

@@ -51,6 +51,7 @@ class Cluster(Table):
     repair_asked_at = BigIntegerField(default=0)  # nodes that went offline before are not waited for
     restored_at = BigIntegerField(null=True)  # from a backup, and not reconciled yet: read-only
     backup_made_at = BigIntegerField(null=True)  # of the backup that this database was restored from
+    sealing_since_at = BigIntegerField(null=True)  # upkeep seals what was stored plain; null: nothing of it is known
 
 
 class Lease(Table):
@@ -153,7 +154,7 @@ class Version(Table):
     entry = ForeignKeyField(Entry, on_delete="CASCADE")
     number = IntegerField()  # 1, 2, 3 … within the file
     size_bytes = BigIntegerField()
-    digest = TextField()  # "blake3:<hex>" of the content
+    digest = TextField()  # "blake3:<hex>" of the content; sealed where there is a key, see core.sealing
     mime_type = TextField()
     created_at = BigIntegerField()
     made_by = TextField(default="")  # the e-mail of who made it
@@ -224,10 +225,10 @@ class Invite(Table):
     """A code by which one machine may join as one node, once."""
 
     digest = TextField(primary_key=True)  # of the code's secret
-    node_id = TextField()
+    node_id = TextField(index=True)
     created_by = TextField()
     created_at = BigIntegerField()
-    expires_at = BigIntegerField()
+    expires_at = BigIntegerField(index=True)
     used_by = TextField(default="")  # digest of the public key that it was used for: that one may ask again
 
 
@@ -236,8 +237,9 @@ class Certificate(Table):
 
     serial = TextField(primary_key=True)  # hexadecimal
     node_id = TextField()
+    authority = TextField()  # the id of the one that signed it
     issued_at = BigIntegerField()
-    expires_at = BigIntegerField()
+    expires_at = BigIntegerField(index=True)  # in the migration also an index of the revoked ones
     revoked_at = BigIntegerField(null=True)
 
     class Meta:

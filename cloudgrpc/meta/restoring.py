@@ -13,7 +13,7 @@ from psycopg2.extras import execute_values
 from cloudgrpc.core.backup_format import SEAL_BYTES, Header, Part, read
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.errors import BackupUnreadable, GatewayNotEmpty
-from cloudgrpc.meta import events, schema, standing, uploads
+from cloudgrpc.meta import events, schema, sealing, standing, uploads
 from cloudgrpc.meta.backup import KEPT, columns_of, name_of
 from cloudgrpc.meta.db import is_postgres, now, rows
 from cloudgrpc.meta.models import DATABASE, Account, AdminKey, Cluster, Event, Node, RemovedNode, Table, Upload
@@ -49,7 +49,7 @@ def check_empty() -> None:
 def restore(file: BinaryIO, operator: str) -> Restored:
     """`file`: a whole backup, whose seal was checked. `operator`: who does it.
 
-    Raises: GatewayNotEmpty, BackupUnreadable.
+    Raises: GatewayNotEmpty, BackupUnreadable, MasterKeyMissing (the files that the backup tells of could not be read).
     """
     _hold_all()
     check_empty()
@@ -61,6 +61,7 @@ def restore(file: BinaryIO, operator: str) -> Restored:
     except UNFIT as error:
         reason = str(error).strip().splitlines()[0]
         raise BackupUnreadable(reason=f"its rows do not fit together: {reason}") from error
+    sealing.check_master_keys()
     _tell_engine()
     cluster_id = _begin_anew(header, own_keys)
     events.record(

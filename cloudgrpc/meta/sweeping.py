@@ -38,6 +38,10 @@ def _first(query: Prepared, ids: Sequence[str], limit: int) -> list[Any]:
     return found
 
 
+def _all(query: Prepared, ids: Sequence[str]) -> list[Any]:
+    return [row for batch in spread("id", ids) for row in query.all(**batch)]
+
+
 def _run(query: Prepared, ids: Sequence[str], **values: object) -> int:
     return sum(query.run(**batch, **values) for batch in spread("id", ids))
 
@@ -53,7 +57,7 @@ def _delete_files(files: Sequence[str], limit: int) -> int:
     if len(extents) > limit:
         _let_go(extents[:limit], partial(_delete_each, extents[:limit]))
         return limit
-    _let_go(extents, partial(_run, _DELETE_EXTENTS_OF, files))
+    _let_go(extents, partial(_all, _DELETE_EXTENTS_OF, files))
     versions = [version_id for (version_id,) in _first(_VERSIONS, files, limit + 1)]
     _run(_DELETE_VERSIONS, versions[:limit])
     if len(versions) > limit:
@@ -61,19 +65,24 @@ def _delete_files(files: Sequence[str], limit: int) -> int:
     return _run(_DELETE_ENTRIES, files)
 
 
-def _let_go(extents: Sequence[_Extent], delete: Callable[[], object]) -> None:
-    """Delete extents, and start the grace time of those chunks that no other names."""
-    chunks = sorted({chunk_id for _, _, chunk_id in extents})
+def _let_go(extents: Sequence[_Extent], delete: Callable[[], list[tuple[str]]]) -> None:
+    """Delete extents, and start the grace time of those chunks that no other names. `delete` returns the chunks that
+    they named."""
+    chunks = {chunk_id for _, _, chunk_id in extents}
     # Two who let go of one chunk at once would each see the other's reference: they take turns.
-    for batch in spread("id", chunks):
-        _LOCK_CHUNKS.all(**batch)
-    delete()
-    _run(_RELEASE, chunks, now=now())
+    _all(_LOCK_CHUNKS, sorted(chunks))
+    # Before that lock, sealed chunks may have come into their places.
+    came = {chunk_id for (chunk_id,) in delete()} - chunks
+    _all(_LOCK_CHUNKS, sorted(came))
+    _run(_RELEASE, sorted(chunks | came), now=now())
 
 
-def _delete_each(extents: Sequence[_Extent]) -> None:
-    for version_id, position, _ in extents:
-        _DELETE_EXTENT.run(version_id=version_id, position=position)
+def _delete_each(extents: Sequence[_Extent]) -> list[tuple[str]]:
+    return [
+        row
+        for version_id, position, _ in extents
+        for row in _DELETE_EXTENT.all(version_id=version_id, position=position)
+    ]
 
 
 def _delete_empty(folders: Sequence[str]) -> int:
@@ -116,11 +125,17 @@ _RELEASE = Prepared(
     )
 )
 _DELETE_EXTENT = Prepared(
-    lambda: Extent.delete().where((Extent.version == blank("version_id")) & (Extent.position == blank("position")))
+    lambda: (
+        Extent.delete()
+        .where((Extent.version == blank("version_id")) & (Extent.position == blank("position")))
+        .returning(Extent.chunk)
+    )
 )
 _DELETE_EXTENTS_OF = Prepared(
-    lambda: Extent.delete().where(
-        Extent.version.in_(Version.select(Version.version_id).where(Version.entry.in_(some("id"))))
+    lambda: (
+        Extent.delete()
+        .where(Extent.version.in_(Version.select(Version.version_id).where(Version.entry.in_(some("id")))))
+        .returning(Extent.chunk)
     )
 )
 _DELETE_VERSIONS = Prepared(lambda: Version.delete().where(Version.version_id.in_(some("id"))))

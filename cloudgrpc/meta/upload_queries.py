@@ -6,9 +6,11 @@ from typing import Any
 
 from peewee import Case, Value, fn
 
+from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.meta.db import locked
 from cloudgrpc.meta.models import Account, Chunk, Copy, Entry, Extent, Node, Receipt, Upload, UploadChunk, Version
 from cloudgrpc.meta.prepared import Prepared, blank
+from cloudgrpc.meta.sealing import owners_key
 
 EARLIER = Prepared(
     lambda: locked(
@@ -24,13 +26,19 @@ EARLIER = Prepared(
             Upload.version,
             Upload.is_resumable,
             Upload.lease_until_at,
+            Upload.wrapped_key,
+            owners_key(Upload.account),
         ).where((Upload.actor_id == blank("actor_id")) & (Upload.request_id == blank("request_id")))
     )
 )
 RESERVE = Prepared(
-    lambda: Account.update(reserved_bytes=Account.reserved_bytes + blank("size_bytes")).where(
-        (Account.account_id == blank("account_id"))
-        & (Account.quota_bytes - Account.used_bytes - Account.reserved_bytes >= blank("size_bytes"))
+    lambda: (
+        Account.update(reserved_bytes=Account.reserved_bytes + blank("size_bytes"))
+        .where(
+            (Account.account_id == blank("account_id"))
+            & (Account.quota_bytes - Account.used_bytes - Account.reserved_bytes >= blank("size_bytes"))
+        )
+        .returning(Account.wrapped_key)
     )
 )
 OPEN = Prepared(
@@ -49,6 +57,7 @@ OPEN = Prepared(
         expected_version=blank("expected_version"),
         is_resumable=blank("is_resumable"),
         fingerprint=blank("fingerprint"),
+        wrapped_key=blank("wrapped_key"),
     )
 )
 PLAN = Prepared(
@@ -91,6 +100,8 @@ TO_COMMIT = Prepared(
             Upload.mime_type,
             Upload.size_bytes,
             Upload.expected_version,
+            Upload.wrapped_key,
+            owners_key(Upload.account),
             Account.account_id,
             Account.email,
             Account.root_id,
@@ -151,20 +162,33 @@ NEW_VERSION = Prepared(
         mime_type=blank("mime_type"),
         created_at=blank("now"),
         made_by=blank("made_by"),
+        wrapped_key=blank("wrapped_key"),
     )
 )
 
 
 def _adopt_chunks(which: Any) -> Any:
+    """What an upload tells of a chunk is of its plain bytes; the chunk's own length is of those that are stored."""
+    is_sealed = Upload.wrapped_key != ""
     return Chunk.insert_from(
         UploadChunk.select(
             UploadChunk.chunk_id,
-            fn.COALESCE(UploadChunk.length, 0),
+            fn.COALESCE(UploadChunk.length + Case(None, [(is_sealed, TAG_BYTES)], 0), 0),
             UploadChunk.checksum,
             _bigint("now"),
             _bigint("unreferenced_at"),
-        ).where(which),
-        [Chunk.chunk_id, Chunk.length, Chunk.checksum, Chunk.created_at, Chunk.unreferenced_at],
+            is_sealed,
+        )
+        .join(Upload)
+        .where(which),
+        [
+            Chunk.chunk_id,
+            Chunk.length,
+            Chunk.checksum,
+            Chunk.created_at,
+            Chunk.unreferenced_at,
+            Chunk.is_sealed,
+        ],
     )
 
 

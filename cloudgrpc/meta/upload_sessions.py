@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, fn
 
 from cloudgrpc.core.chunking import chunk_count
 from cloudgrpc.errors import RequestIdReused, UploadBusy, UploadDiffers, UploadEnded, UploadUnfinished, UploadUnknown
-from cloudgrpc.meta import uploads
+from cloudgrpc.meta import sealing, uploads
 from cloudgrpc.meta.db import locked, now
 from cloudgrpc.meta.files import Holder, Piece
 from cloudgrpc.meta.models import Receipt, Upload, UploadChunk
 from cloudgrpc.meta.prepared import Prepared, blank
 from cloudgrpc.meta.upload_queries import receipts_of_chunk
-from cloudgrpc.meta.uploads import Answer
 
 if TYPE_CHECKING:
     from cloudgrpc.core.content import Content
+    from cloudgrpc.core.sealing import Seal
     from cloudgrpc.meta.tree import Limits, Person
-    from cloudgrpc.meta.uploads import Wish
+    from cloudgrpc.meta.uploads import Answer, Wish
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Session:
     stored: tuple[Span, ...]  # on their quorum of nodes
     stored_bytes: int
     answer: Answer | None  # once it is finished
+    seal: Seal | None = field(default=None, repr=False, compare=False)  # of all its chunks; None: they are not sealed
 
     @property
     def chunk_count(self) -> int:
@@ -100,16 +101,18 @@ def check_finishable(person: Person, upload_id: str, quorum: int, expected_versi
     return session
 
 
-def pieces(upload_id: str, after: int, limit: int) -> list[Piece]:
-    """Stored chunks in order, from the position behind `after` (-1 for the start). Raises: UploadEnded; UploadBusy when
-    one of them is being sent again."""
+def pieces(upload_id: str, after: int, limit: int, seal: Seal | None = None) -> list[Piece]:
+    """Stored chunks in order, from the position behind `after` (-1 for the start). `seal`: of the session.
+
+    Raises: UploadEnded; UploadBusy when one of them is being sent again.
+    """
     found: dict[int, Piece] = {}
     for position, chunk_id, length, checksum, node_id in _PIECES.all(
         upload_id=upload_id, after=after, last=after + limit
     ):
         known = found[position].holders if position in found else ()
         holders = (*known, Holder(node_id, is_good=True))
-        found[position] = Piece(position, chunk_id, length, checksum, holders)
+        found[position] = Piece(position, chunk_id, length, checksum, holders, seal)
     if not found:
         raise UploadEnded
     if list(found) != list(range(after + 1, after + 1 + len(found))):
@@ -177,7 +180,8 @@ def _found(query: Prepared, person: Person, upload_id: str, quorum: int) -> Sess
 
 
 def _session(row: tuple[Any, ...], quorum: int) -> Session:
-    state, upload_id, parent_id, name, size, fingerprint, created_at, ends_at, expected_version, *answer = row
+    state, upload_id, parent_id, name, size, fingerprint, created_at, ends_at, expected_version, *rest = row
+    *answer, wrapped_key, owners_key = rest
     is_finished = state == "committed"
     count = chunk_count(size)
     spans = _SPANS.all(upload_id=upload_id, quorum=quorum) if not is_finished else [(0, count, size)] if count else []
@@ -192,7 +196,8 @@ def _session(row: tuple[Any, ...], quorum: int) -> Session:
         expected_version=expected_version,
         stored=tuple(Span(first, count) for first, count, _ in spans),
         stored_bytes=sum(int(length) for _, _, length in spans),
-        answer=Answer(*answer) if is_finished else None,
+        answer=uploads.answer_of(answer, wrapped_key, owners_key) if is_finished else None,
+        seal=None if is_finished else sealing.seal_of(owners_key, wrapped_key),
     )
 
 
@@ -211,6 +216,8 @@ def _sessions() -> Any:
         Upload.chunks_stored,
         Upload.digest,
         Upload.version,
+        Upload.wrapped_key,
+        sealing.owners_key(Upload.account),
     )
 
 

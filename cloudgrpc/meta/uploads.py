@@ -8,11 +8,11 @@ next. So a chunk found on a node is either named by a row, or not this database'
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.core import paths
 from cloudgrpc.errors import Missing, NameTaken, RequestIdReused, UploadEnded, VersionMoved
-from cloudgrpc.meta import events, room, tree, versions
+from cloudgrpc.meta import events, room, sealing, tree, versions
 from cloudgrpc.meta import upload_queries as queries
 from cloudgrpc.meta.accounts import check_enabled
 from cloudgrpc.meta.changes import inside, record
@@ -22,6 +22,7 @@ from cloudgrpc.meta.models import Account, Upload, new_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cloudgrpc.core.sealing import Seal
     from cloudgrpc.meta.tree import Limits, Person
 
 
@@ -49,6 +50,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What goes on with an upload that was begun. `seal`: None when its chunks are not to be sealed."""
+
+    seal: Seal | None
+
+
+@dataclass(frozen=True)
 class Planned:
     """A chunk id written down before its bytes are sent."""
 
@@ -67,6 +75,8 @@ class _Open:
     mime_type: str
     size_bytes: int
     expected_version: int | None
+    wrapped_key: str
+    owners_key: str
     account_id: str  # of the one who uploads, as the two below
     email: str
     root_id: str
@@ -105,17 +115,17 @@ class Stored:
     """A chunk that its nodes have acknowledged."""
 
     chunk_id: str
-    length: int
+    length: int  # of its plain bytes
     checksum: str
     node_ids: tuple[str, ...]
 
 
-def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int, limits: Limits) -> Answer | None:
+def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int, limits: Limits) -> Answer | Opened:
     """Reserve quota and open the upload; the answer instead, when its request_id was answered before.
 
     An open upload with the same request_id is the same one whose connection broke: this one takes its place.
     Raises: Missing (the folder), ReadOnlyShare, NameTaken (by a folder), TooDeep, PathTooLong, VersionMoved,
-    QuotaExceeded, RequestIdReused.
+    QuotaExceeded, RequestIdReused, MasterKeyMissing.
     """
     earlier = lock_and_look_back(wish)
     if earlier is not None:
@@ -124,9 +134,9 @@ def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int,
         if earlier.is_resumable:
             raise RequestIdReused
         abandon(earlier.upload_id)
-    make(upload_id, wish, lease_us, limits)
+    opened = make(upload_id, wish, lease_us, limits)
     _plan(upload_id, planned)
-    return None
+    return opened
 
 
 def lock_and_look_back(wish: Wish) -> Earlier | None:
@@ -135,27 +145,35 @@ def lock_and_look_back(wish: Wish) -> Earlier | None:
     row = queries.EARLIER.one(actor_id=wish.person.account_id, request_id=wish.request_id) if wish.request_id else None
     if row is None:
         return None
-    upload_id, state, name, size_bytes, its_parent_id, *answer, is_resumable, lease_until_at = row
+    upload_id, state, name, size_bytes, its_parent_id, *rest = row
+    *answer, is_resumable, lease_until_at, wrapped_key, owners_key = rest
     parent_id = wish.parent_id or wish.person.root_id
     if (size_bytes, its_parent_id) != (wish.size_bytes, parent_id) or name != wish.name:
         raise RequestIdReused
-    return Earlier(upload_id, is_resumable, lease_until_at, Answer(*answer) if state == "committed" else None)
+    answered = answer_of(answer, wrapped_key, owners_key) if state == "committed" else None
+    return Earlier(upload_id, is_resumable, lease_until_at, answered)
+
+
+def answer_of(row: Sequence[Any], wrapped_key: str, owners_key: str) -> Answer:
+    """Of the columns of a committed upload, in the order of `Answer`."""
+    file_id, chunks_stored, digest, version = row
+    return Answer(file_id, chunks_stored, sealing.plain_digest(owners_key, wrapped_key, digest), version)
 
 
 def make(
     upload_id: str, wish: Wish, lease_us: int, limits: Limits, *, is_resumable: bool = False, fingerprint: str = ""
-) -> None:
-    """Reserve quota for an upload and open it. The drive is locked.
+) -> Opened:
+    """Reserve quota for an upload and open it, with a data key of its own. The drive is locked.
 
     Raises: Missing (the folder), ReadOnlyShare, NameTaken (by a folder), TooDeep, PathTooLong, VersionMoved,
-    QuotaExceeded.
+    QuotaExceeded, MasterKeyMissing.
     """
     person = wish.person
     target = find_target(person, wish.parent_id, wish.name)
     if target.standing is None:
         tree.check_place(tree.reach_folder(person, target.folder_id), wish.name, limits)
     target.check_version(wish.expected_version)
-    _reserve(target.owner_id, wish)
+    wrapped_key, seal = sealing.new_data_key(target.owner_id, _reserve(target.owner_id, wish))
     moment = now()
     queries.OPEN.run(
         upload_id=upload_id,
@@ -171,7 +189,9 @@ def make(
         expected_version=wish.expected_version,
         is_resumable=is_resumable,
         fingerprint=fingerprint,
+        wrapped_key=wrapped_key,
     )
+    return Opened(seal)
 
 
 def receive(upload_id: str, stored: Sequence[Stored], planned: Sequence[Planned], lease_us: int) -> None:
@@ -225,11 +245,13 @@ def commit(
         raise UploadEnded from error
     target.check_version(upload.expected_version if expected_version is None else expected_version)
     chunks, receipts = _check_whole(upload_id, upload.size_bytes, quorum)
-    entry_id, number, copies = _add_version(upload, target, digest, moment)
+    seal = sealing.seal_of(upload.owners_key, upload.wrapped_key)
+    kept = seal.close_digest(digest) if seal else digest
+    entry_id, number, copies = _add_version(upload, target, kept, moment)
     if copies != receipts:  # a node was removed between the two
         raise UploadEnded
     queries.CHARGE.run(account_id=upload.owner_id, size_bytes=upload.size_bytes)
-    queries.COMMITTED.run(upload_id=upload_id, entry_id=entry_id, chunks_stored=chunks, digest=digest, version=number)
+    queries.COMMITTED.run(upload_id=upload_id, entry_id=entry_id, chunks_stored=chunks, digest=kept, version=number)
     record(
         "file.uploaded",
         f"{target.owner_path} was uploaded",
@@ -306,9 +328,13 @@ def find_target(person: Person, parent_id: str, name: str) -> Target:
     )
 
 
-def _reserve(owner_id: str, wish: Wish) -> None:
-    if not queries.RESERVE.run(account_id=owner_id, size_bytes=wish.size_bytes):
+def _reserve(owner_id: str, wish: Wish) -> str:
+    """The owner's wrapped key, whose row is locked from here on. Raises: QuotaExceeded."""
+    reserved = queries.RESERVE.all(account_id=owner_id, size_bytes=wish.size_bytes)
+    if not reserved:
         raise room.refusal(owner_id, wish.name, wish.size_bytes)
+    ((wrapped_key,),) = reserved
+    return str(wrapped_key)
 
 
 def _plan(upload_id: str, planned: Sequence[Planned]) -> None:
@@ -362,6 +388,7 @@ def _add_version(upload: _Open, target: Target, digest: str, moment: int) -> tup
         mime_type=upload.mime_type,
         now=moment,
         made_by=upload.email,
+        wrapped_key=upload.wrapped_key,
     )
     queries.ADOPT_CHUNKS.run(upload_id=upload.upload_id, now=moment, unreferenced_at=None)
     copies = queries.ADOPT_COPIES.run(upload_id=upload.upload_id, now=moment)

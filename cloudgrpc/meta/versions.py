@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from peewee import fn
 
 from cloudgrpc.errors import Missing, VersionNewest, VersionUnknown
-from cloudgrpc.meta import events, room, tree
+from cloudgrpc.meta import events, room, sealing, tree
 from cloudgrpc.meta.changes import check_version, reach_to_change, record
 from cloudgrpc.meta.db import now, rows
 from cloudgrpc.meta.models import Account, Entry, Extent, Version, new_id
@@ -51,6 +51,7 @@ def page(person: Person, file_id: str, before: int | None, limit: int) -> tuple[
     """Up to `limit` versions of a live file, the newest first, from below number `before`; and the number to go on
     from, None at the end. Raises: Missing."""
     file = tree.reach_file(person, file_id)
+    owners_key = sealing.wrapped_of(file.owner_id)
     query = Version.select().where(Version.entry == file.entry_id)
     if before is not None:
         query = query.where(Version.number < before)
@@ -60,7 +61,7 @@ def page(person: Person, file_id: str, before: int | None, limit: int) -> tuple[
             version=one.number,
             size_bytes=one.size_bytes,
             mime_type=one.mime_type,
-            digest=one.digest,
+            digest=sealing.plain_digest(owners_key, one.wrapped_key, one.digest),
             created_at=one.created_at,
             made_by=one.made_by,
             is_newest=one.version_id == file.version_id,
@@ -80,10 +81,10 @@ def restore(person: Person, file_id: str, number: int, expected_version: int | N
     check_version(file.version_id, file.name, expected_version)
     wanted = _version(file, number)
     newest = Version.get_by_id(file.version_id)
-    if (newest.digest, newest.mime_type) == (wanted.digest, wanted.mime_type):
+    if _is_like(newest, wanted, sealing.wrapped_of(file.owner_id)):
         return int(newest.number)
     room.charge(file.owner_id, file.name, wanted.size_bytes)
-    added = add(file.entry_id, wanted.version_id, person.email)
+    added = add(file.entry_id, wanted.version_id, person.email, wanted.wrapped_key)
     record(
         "version.restored",
         f"version {number} of {file.owner_path} was made the newest",
@@ -115,9 +116,10 @@ def delete(person: Person, file_id: str, number: int) -> None:
     )
 
 
-def add(file_id: str, like_id: str, made_by: str) -> int:
+def add(file_id: str, like_id: str, made_by: str, wrapped_key: str) -> int:
     """Give a file its first or a further version, with the content of an existing one, of this file or another; returns
-    its number. The drives of both are locked, and the room is charged."""
+    its number. The drives of both are locked, and the room is charged. `wrapped_key`: of that content, for the file's
+    owner."""
     like = Version.get_by_id(like_id)
     number = int(Version.select(fn.COALESCE(fn.MAX(Version.number), 0)).where(Version.entry == file_id).scalar()) + 1
     version_id, moment = new_id(), now()
@@ -130,6 +132,7 @@ def add(file_id: str, like_id: str, made_by: str) -> int:
         mime_type=like.mime_type,
         created_at=moment,
         made_by=made_by,
+        wrapped_key=wrapped_key,
     )
     _SHARE_CHUNKS.run(version_id=version_id, like_id=like_id)
     Entry.update(version_id=version_id, modified_at=moment).where(Entry.entry_id == file_id).execute()
@@ -216,6 +219,14 @@ def _reach_to_change(person: Person, file_id: str) -> Reached:
     if file.is_folder:
         raise Missing(what=f"File {file_id}")
     return file
+
+
+def _is_like(one: Version, other: Version, owners_key: str) -> bool:
+    """Whether two versions of one owner have the same content, which the sealed digests of two uploads do not tell."""
+    if one.mime_type != other.mime_type:
+        return False
+    first, second = (sealing.plain_digest(owners_key, version.wrapped_key, version.digest) for version in (one, other))
+    return first == second
 
 
 def _version(file: Reached, number: int) -> Version:

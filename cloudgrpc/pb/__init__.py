@@ -1,3 +1,3 @@
 """Generated from proto/ by scripts/generate.py; never edited."""
 
-# sha256 of the proto: 158df3af5b00e768181bff7a60fca8b702b419811a4d32022fa36094d8535342
+# sha256 of the proto: 18cd1f57ab964ffb76d98258a54287466baa111967799641c56b350905d42e79

@@ -3456,6 +3456,7 @@ class RegisterNodeResponse(_message.Message):
     CLUSTER_ID_FIELD_NUMBER: _builtins.int
     POOL_CAPACITY_BYTES_FIELD_NUMBER: _builtins.int
     HEARTBEAT_S_FIELD_NUMBER: _builtins.int
+    REVOKED_SERIALS_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     message: _builtins.str
     cluster_id: _builtins.str
@@ -3464,6 +3465,10 @@ class RegisterNodeResponse(_message.Message):
     """of all nodes, this one included"""
     heartbeat_s: _builtins.float
     """how often the gateway wants to hear from the node"""
+    @_builtins.property
+    def revoked_serials(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """as in the answer to a heartbeat"""
+
     def __init__(
         self,
         *,
@@ -3472,10 +3477,11 @@ class RegisterNodeResponse(_message.Message):
         cluster_id: _builtins.str = ...,
         pool_capacity_bytes: _builtins.int = ...,
         heartbeat_s: _builtins.float = ...,
+        revoked_serials: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "heartbeat_s", b"heartbeat_s", "message", b"message", "pool_capacity_bytes", b"pool_capacity_bytes", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "heartbeat_s", b"heartbeat_s", "message", b"message", "pool_capacity_bytes", b"pool_capacity_bytes", "revoked_serials", b"revoked_serials", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3491,6 +3497,8 @@ class HeartbeatRequest(_message.Message):
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     READ_ONLY_FIELD_NUMBER: _builtins.int
     READ_ONLY_REASON_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_DIGEST_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     storage_used: _builtins.int
     chunk_count: _builtins.int
@@ -3499,6 +3507,12 @@ class HeartbeatRequest(_message.Message):
     """the disk is full or failing: no new chunks, reading and deleting work"""
     read_only_reason: _builtins.str
     """for operators"""
+    authorities_digest: _builtins.str
+    """of the authorities that the node believes; empty: it speaks plaintext"""
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedCall]:
+        """by the node since its last sign of life"""
+
     def __init__(
         self,
         *,
@@ -3508,10 +3522,12 @@ class HeartbeatRequest(_message.Message):
         instance_id: _builtins.str = ...,
         read_only: _builtins.bool = ...,
         read_only_reason: _builtins.str = ...,
+        authorities_digest: _builtins.str = ...,
+        refused: _abc.Iterable[Global___RefusedCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "instance_id", b"instance_id", "node_id", b"node_id", "read_only", b"read_only", "read_only_reason", b"read_only_reason", "storage_used", b"storage_used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities_digest", b"authorities_digest", "chunk_count", b"chunk_count", "instance_id", b"instance_id", "node_id", b"node_id", "read_only", b"read_only", "read_only_reason", b"read_only_reason", "refused", b"refused", "storage_used", b"storage_used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3523,21 +3539,113 @@ class HeartbeatResponse(_message.Message):
 
     SUCCESS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    REVOKED_SERIALS_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     message: _builtins.str
+    authorities: _builtins.bytes
+    """to be believed from now on (PEM), when the node believes others"""
+    @_builtins.property
+    def revoked_serials(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of certificates that are refused, in hex"""
+
     def __init__(
         self,
         *,
         success: _builtins.bool = ...,
         message: _builtins.str = ...,
+        authorities: _builtins.bytes = ...,
+        revoked_serials: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "success", b"success"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "message", b"message", "revoked_serials", b"revoked_serials", "success", b"success"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatResponse: _TypeAlias = HeartbeatResponse  # noqa: Y015
+
+@_typing.final
+class RefusedCall(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    error_code: _builtins.str
+    message: _builtins.str
+    method: _builtins.str
+    peer: _builtins.str
+    """address of the caller"""
+    def __init__(
+        self,
+        *,
+        error_code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        method: _builtins.str = ...,
+        peer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_code", b"error_code", "message", b"message", "method", b"method", "peer", b"peer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedCall: _TypeAlias = RefusedCall  # noqa: Y015
+
+@_typing.final
+class RenewCertificateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    CSR_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    csr: _builtins.bytes
+    """PKCS #10 (PEM), for a fresh key of the node's own"""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        csr: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr", b"csr", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewCertificateRequest: _TypeAlias = RenewCertificateRequest  # noqa: Y015
+
+@_typing.final
+class RenewCertificateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    certificate: _builtins.bytes
+    """PEM"""
+    authorities: _builtins.bytes
+    """to be believed (PEM); the first signs"""
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        certificate: _builtins.bytes = ...,
+        authorities: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewCertificateResponse: _TypeAlias = RenewCertificateResponse  # noqa: Y015
 
 @_typing.final
 class StoreChunkRequest(_message.Message):
@@ -3852,11 +3960,14 @@ class CopyChunkRequest(_message.Message):
     CHECKSUM_FIELD_NUMBER: _builtins.int
     SOURCE_HOST_FIELD_NUMBER: _builtins.int
     SOURCE_PORT_FIELD_NUMBER: _builtins.int
+    SOURCE_NODE_ID_FIELD_NUMBER: _builtins.int
     chunk_id: _builtins.str
     checksum: _builtins.str
     """BLAKE3 of the chunk, in hex"""
     source_host: _builtins.str
     source_port: _builtins.int
+    source_node_id: _builtins.str
+    """whose certificate must be shown there; empty: as it was before there were any"""
     def __init__(
         self,
         *,
@@ -3864,10 +3975,11 @@ class CopyChunkRequest(_message.Message):
         checksum: _builtins.str = ...,
         source_host: _builtins.str = ...,
         source_port: _builtins.int = ...,
+        source_node_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "chunk_id", b"chunk_id", "source_host", b"source_host", "source_port", b"source_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "chunk_id", b"chunk_id", "source_host", b"source_host", "source_node_id", b"source_node_id", "source_port", b"source_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -3965,6 +4077,416 @@ class VerifyChunksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyChunksResponse: _TypeAlias = VerifyChunksResponse  # noqa: Y015
+
+@_typing.final
+class JoinRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECRET_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    CSR_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """of the join code"""
+    node_id: _builtins.str
+    csr: _builtins.bytes
+    """PKCS #10 (PEM), for a key that the node made; with the same key an answer that was lost is given again"""
+    def __init__(
+        self,
+        *,
+        secret: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        csr: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["csr", b"csr", "node_id", b"node_id", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinRequest: _TypeAlias = JoinRequest  # noqa: Y015
+
+@_typing.final
+class JoinResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    CLUSTER_PORT_FIELD_NUMBER: _builtins.int
+    CLUSTER_HOST_FIELD_NUMBER: _builtins.int
+    CLUSTER_SECRETS_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    certificate: _builtins.bytes
+    """PEM"""
+    authorities: _builtins.bytes
+    """to be believed (PEM); the first signs"""
+    cluster_port: _builtins.int
+    """of the gateway, where nodes speak to it"""
+    cluster_host: _builtins.str
+    """the same; empty: where the gateway was found"""
+    @_builtins.property
+    def cluster_secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """the first is to be shown, all are to be accepted"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        certificate: _builtins.bytes = ...,
+        authorities: _builtins.bytes = ...,
+        cluster_port: _builtins.int = ...,
+        cluster_host: _builtins.str = ...,
+        cluster_secrets: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificate", b"certificate", "cluster_host", b"cluster_host", "cluster_port", b"cluster_port", "cluster_secrets", b"cluster_secrets", "message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JoinResponse: _TypeAlias = JoinResponse  # noqa: Y015
+
+@_typing.final
+class ListMasterKeysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMasterKeysRequest: _TypeAlias = ListMasterKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListMasterKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___MasterKeyInfo]: ...
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        keys: _abc.Iterable[Global___MasterKeyInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMasterKeysResponse: _TypeAlias = ListMasterKeysResponse  # noqa: Y015
+
+@_typing.final
+class MasterKeyInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    IS_CURRENT_FIELD_NUMBER: _builtins.int
+    IS_HERE_FIELD_NUMBER: _builtins.int
+    key_id: _builtins.str
+    accounts: _builtins.int
+    """whose keys it wraps"""
+    is_current: _builtins.bool
+    """what is new is wrapped by it"""
+    is_here: _builtins.bool
+    """this gateway has it"""
+    def __init__(
+        self,
+        *,
+        key_id: _builtins.str = ...,
+        accounts: _builtins.int = ...,
+        is_current: _builtins.bool = ...,
+        is_here: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "is_current", b"is_current", "is_here", b"is_here", "key_id", b"key_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MasterKeyInfo: _TypeAlias = MasterKeyInfo  # noqa: Y015
+
+@_typing.final
+class InviteNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    node_id: _builtins.str
+    address: _builtins.str
+    """HOST:PORT where the other machine reaches this gateway; empty: as the gateway thinks best"""
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "admin_key", b"admin_key", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InviteNodeRequest: _TypeAlias = InviteNodeRequest  # noqa: Y015
+
+@_typing.final
+class InviteNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    code: _builtins.str
+    """told this once"""
+    address: _builtins.str
+    expires_at: _builtins.str
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        code: _builtins.str = ...,
+        address: _builtins.str = ...,
+        expires_at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "code", b"code", "expires_at", b"expires_at", "message", b"message", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InviteNodeResponse: _TypeAlias = InviteNodeResponse  # noqa: Y015
+
+@_typing.final
+class RevokeNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    node_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeNodeRequest: _TypeAlias = RevokeNodeRequest  # noqa: Y015
+
+@_typing.final
+class RevokeNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    INVITES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    message: _builtins.str
+    invites: _builtins.int
+    """codes that can no longer be used"""
+    @_builtins.property
+    def serials(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of the certificates that were good until now"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        serials: _abc.Iterable[_builtins.str] | None = ...,
+        invites: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invites", b"invites", "message", b"message", "serials", b"serials", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeNodeResponse: _TypeAlias = RevokeNodeResponse  # noqa: Y015
+
+@_typing.final
+class ListCertificatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMIN_KEY_FIELD_NUMBER: _builtins.int
+    admin_key: _builtins.str
+    def __init__(
+        self,
+        *,
+        admin_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_key", b"admin_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCertificatesRequest: _TypeAlias = ListCertificatesRequest  # noqa: Y015
+
+@_typing.final
+class ListCertificatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    CERTIFICATES_FIELD_NUMBER: _builtins.int
+    INVITES_FIELD_NUMBER: _builtins.int
+    AUTHORITIES_FIELD_NUMBER: _builtins.int
+    NODES_BEHIND_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    @_builtins.property
+    def certificates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateInfo]:
+        """by node, the newest last; also expired ones, for a while"""
+
+    @_builtins.property
+    def invites(self) -> _containers.RepeatedCompositeFieldContainer[Global___InviteInfo]:
+        """that wait to be used"""
+
+    @_builtins.property
+    def authorities(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuthorityInfo]:
+        """that are believed; the first signs"""
+
+    @_builtins.property
+    def nodes_behind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """with a good certificate, but not known to believe these, in this order"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        certificates: _abc.Iterable[Global___CertificateInfo] | None = ...,
+        invites: _abc.Iterable[Global___InviteInfo] | None = ...,
+        authorities: _abc.Iterable[Global___AuthorityInfo] | None = ...,
+        nodes_behind: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorities", b"authorities", "certificates", b"certificates", "invites", b"invites", "nodes_behind", b"nodes_behind", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCertificatesResponse: _TypeAlias = ListCertificatesResponse  # noqa: Y015
+
+@_typing.final
+class CertificateInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERIAL_FIELD_NUMBER: _builtins.int
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    AUTHORITY_ID_FIELD_NUMBER: _builtins.int
+    ISSUED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_AT_FIELD_NUMBER: _builtins.int
+    IS_GOOD_FIELD_NUMBER: _builtins.int
+    serial: _builtins.str
+    node_id: _builtins.str
+    authority_id: _builtins.str
+    """that signed it"""
+    issued_at: _builtins.str
+    expires_at: _builtins.str
+    revoked_at: _builtins.str
+    is_good: _builtins.bool
+    """neither expired nor revoked"""
+    def __init__(
+        self,
+        *,
+        serial: _builtins.str = ...,
+        node_id: _builtins.str = ...,
+        authority_id: _builtins.str = ...,
+        issued_at: _builtins.str = ...,
+        expires_at: _builtins.str = ...,
+        revoked_at: _builtins.str = ...,
+        is_good: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_id", b"authority_id", "expires_at", b"expires_at", "is_good", b"is_good", "issued_at", b"issued_at", "node_id", b"node_id", "revoked_at", b"revoked_at", "serial", b"serial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CertificateInfo: _TypeAlias = CertificateInfo  # noqa: Y015
+
+@_typing.final
+class InviteInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    created_at: _builtins.str
+    created_by: _builtins.str
+    expires_at: _builtins.str
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        created_at: _builtins.str = ...,
+        created_by: _builtins.str = ...,
+        expires_at: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "expires_at", b"expires_at", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InviteInfo: _TypeAlias = InviteInfo  # noqa: Y015
+
+@_typing.final
+class AuthorityInfo(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SIGNS_FIELD_NUMBER: _builtins.int
+    authority_id: _builtins.str
+    expires_at: _builtins.str
+    signs: _builtins.bool
+    def __init__(
+        self,
+        *,
+        authority_id: _builtins.str = ...,
+        expires_at: _builtins.str = ...,
+        signs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority_id", b"authority_id", "expires_at", b"expires_at", "signs", b"signs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthorityInfo: _TypeAlias = AuthorityInfo  # noqa: Y015
 
 @_typing.final
 class SetQuotaRequest(_message.Message):
@@ -5280,6 +5802,7 @@ class SystemStatusResponse(_message.Message):
     PROMISABLE_BYTES_FIELD_NUMBER: _builtins.int
     ASKED_AT_FIELD_NUMBER: _builtins.int
     LAST_EVENT_ID_FIELD_NUMBER: _builtins.int
+    ENCRYPTS_FIELD_NUMBER: _builtins.int
     success: _builtins.bool
     global_capacity_bytes: _builtins.int
     """of all nodes"""
@@ -5319,6 +5842,8 @@ class SystemStatusResponse(_message.Message):
     promisable_bytes: _builtins.int
     asked_at: _builtins.str
     last_event_id: _builtins.int
+    encrypts: _builtins.bool
+    """what is stored now, and in the background what was stored before"""
     @_builtins.property
     def chunks(self) -> Global___ChunkCounts: ...
     @_builtins.property
@@ -5365,10 +5890,11 @@ class SystemStatusResponse(_message.Message):
         promisable_bytes: _builtins.int = ...,
         asked_at: _builtins.str = ...,
         last_event_id: _builtins.int = ...,
+        encrypts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "can_write", b"can_write", "chunks", b"chunks", "disabled_users", b"disabled_users", "down_bytes_s", b"down_bytes_s", "global_allocated_bytes", b"global_allocated_bytes", "global_capacity_bytes", b"global_capacity_bytes", "global_used_bytes", b"global_used_bytes", "last_event_id", b"last_event_id", "mode", b"mode", "online_nodes", b"online_nodes", "payments_attention", b"payments_attention", "payments_today", b"payments_today", "promisable_bytes", b"promisable_bytes", "promised_bytes", b"promised_bytes", "revenue_today_xaf", b"revenue_today_xaf", "sessions", b"sessions", "speeds", b"speeds", "started_at", b"started_at", "success", b"success", "system_health", b"system_health", "total_chunks", b"total_chunks", "total_files", b"total_files", "total_nodes", b"total_nodes", "total_users", b"total_users", "up_bytes_s", b"up_bytes_s", "uploads", b"uploads", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asked_at", b"asked_at", "can_write", b"can_write", "chunks", b"chunks", "disabled_users", b"disabled_users", "down_bytes_s", b"down_bytes_s", "encrypts", b"encrypts", "global_allocated_bytes", b"global_allocated_bytes", "global_capacity_bytes", b"global_capacity_bytes", "global_used_bytes", b"global_used_bytes", "last_event_id", b"last_event_id", "mode", b"mode", "online_nodes", b"online_nodes", "payments_attention", b"payments_attention", "payments_today", b"payments_today", "promisable_bytes", b"promisable_bytes", "promised_bytes", b"promised_bytes", "revenue_today_xaf", b"revenue_today_xaf", "sessions", b"sessions", "speeds", b"speeds", "started_at", b"started_at", "success", b"success", "system_health", b"system_health", "total_chunks", b"total_chunks", "total_files", b"total_files", "total_nodes", b"total_nodes", "total_users", b"total_users", "up_bytes_s", b"up_bytes_s", "uploads", b"uploads", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -5388,6 +5914,8 @@ class ChunkCounts(_message.Message):
     COUNTED_AT_FIELD_NUMBER: _builtins.int
     COPIES_WANTED_FIELD_NUMBER: _builtins.int
     WRITE_QUORUM_FIELD_NUMBER: _builtins.int
+    UNSEALED_FIELD_NUMBER: _builtins.int
+    BYTES_UNSEALED_FIELD_NUMBER: _builtins.int
     whole: _builtins.int
     """with all the copies they are to have"""
     missing: _builtins.int
@@ -5403,6 +5931,9 @@ class ChunkCounts(_message.Message):
     counted_at: _builtins.str
     copies_wanted: _builtins.int
     write_quorum: _builtins.int
+    unsealed: _builtins.int
+    """not encrypted (yet)"""
+    bytes_unsealed: _builtins.int
     def __init__(
         self,
         *,
@@ -5416,10 +5947,12 @@ class ChunkCounts(_message.Message):
         counted_at: _builtins.str = ...,
         copies_wanted: _builtins.int = ...,
         write_quorum: _builtins.int = ...,
+        unsealed: _builtins.int = ...,
+        bytes_unsealed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_missing", b"bytes_missing", "copies_missing", b"copies_missing", "copies_wanted", b"copies_wanted", "counted_at", b"counted_at", "lost", b"lost", "missing", b"missing", "repair_bytes_s", b"repair_bytes_s", "repair_seconds_left", b"repair_seconds_left", "whole", b"whole", "write_quorum", b"write_quorum"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_missing", b"bytes_missing", "bytes_unsealed", b"bytes_unsealed", "copies_missing", b"copies_missing", "copies_wanted", b"copies_wanted", "counted_at", b"counted_at", "lost", b"lost", "missing", b"missing", "repair_bytes_s", b"repair_bytes_s", "repair_seconds_left", b"repair_seconds_left", "unsealed", b"unsealed", "whole", b"whole", "write_quorum", b"write_quorum"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2392,6 +2392,11 @@ class NodeServiceStub:
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.HeartbeatRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.HeartbeatResponse.FromString,
                 _registered_method=True)
+        self.RenewCertificate = channel.unary_unary(
+                '/cloudstorage.NodeService/RenewCertificate',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenewCertificateRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenewCertificateResponse.FromString,
+                _registered_method=True)
         self.StoreChunk = channel.unary_unary(
                 '/cloudstorage.NodeService/StoreChunk',
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.StoreChunkRequest.SerializeToString,
@@ -2446,6 +2451,13 @@ class NodeServiceServicer:
 
     def Heartbeat(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewCertificate(self, request, context):
+        """Added, served by the gateway: a fresh certificate for the node whose certificate the connection shows.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -2515,6 +2527,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.Heartbeat,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.HeartbeatRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.HeartbeatResponse.SerializeToString,
+            ),
+            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewCertificate,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenewCertificateRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenewCertificateResponse.SerializeToString,
             ),
             'StoreChunk': grpc.unary_unary_rpc_method_handler(
                     servicer.StoreChunk,
@@ -2611,6 +2628,33 @@ class NodeService:
             '/cloudstorage.NodeService/Heartbeat',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.HeartbeatRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.HeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.NodeService/RenewCertificate',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenewCertificateRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RenewCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -2838,6 +2882,82 @@ class NodeService:
             _registered_method=True)
 
 
+class JoinServiceStub:
+    """Served where people are served, since who joins has no certificate yet.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Join = channel.unary_unary(
+                '/cloudstorage.JoinService/Join',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.JoinRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.JoinResponse.FromString,
+                _registered_method=True)
+
+
+class JoinServiceServicer:
+    """Served where people are served, since who joins has no certificate yet.
+    """
+
+    def Join(self, request, context):
+        """The papers of a node, for whoever holds its join code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_JoinServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Join': grpc.unary_unary_rpc_method_handler(
+                    servicer.Join,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.JoinRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.JoinResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'cloudstorage.JoinService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('cloudstorage.JoinService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class JoinService:
+    """Served where people are served, since who joins has no certificate yet.
+    """
+
+    @staticmethod
+    def Join(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.JoinService/Join',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.JoinRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.JoinResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class AdminServiceStub:
     """Missing associated documentation comment in .proto file."""
 
@@ -2966,6 +3086,26 @@ class AdminServiceStub:
                 '/cloudstorage.AdminService/RevokeAdminKey',
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyResponse.FromString,
+                _registered_method=True)
+        self.ListMasterKeys = channel.unary_unary(
+                '/cloudstorage.AdminService/ListMasterKeys',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListMasterKeysRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListMasterKeysResponse.FromString,
+                _registered_method=True)
+        self.InviteNode = channel.unary_unary(
+                '/cloudstorage.AdminService/InviteNode',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.InviteNodeRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.InviteNodeResponse.FromString,
+                _registered_method=True)
+        self.RevokeNode = channel.unary_unary(
+                '/cloudstorage.AdminService/RevokeNode',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeNodeRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeNodeResponse.FromString,
+                _registered_method=True)
+        self.ListCertificates = channel.unary_unary(
+                '/cloudstorage.AdminService/ListCertificates',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListCertificatesRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListCertificatesResponse.FromString,
                 _registered_method=True)
 
 
@@ -3133,6 +3273,33 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMasterKeys(self, request, context):
+        """Which master keys there are, and how many accounts need each; never a key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InviteNode(self, request, context):
+        """A code by which one machine may join as this node, once, within 15 minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeNode(self, request, context):
+        """Refuse all certificates of a node, and the codes by which it could join.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCertificates(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -3255,6 +3422,26 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RevokeAdminKey,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyResponse.SerializeToString,
+            ),
+            'ListMasterKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMasterKeys,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListMasterKeysRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListMasterKeysResponse.SerializeToString,
+            ),
+            'InviteNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.InviteNode,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.InviteNodeRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.InviteNodeResponse.SerializeToString,
+            ),
+            'RevokeNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeNode,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeNodeRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeNodeResponse.SerializeToString,
+            ),
+            'ListCertificates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCertificates,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListCertificatesRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListCertificatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -3905,6 +4092,114 @@ class AdminService:
             '/cloudstorage.AdminService/RevokeAdminKey',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeAdminKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMasterKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/ListMasterKeys',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListMasterKeysRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListMasterKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InviteNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/InviteNode',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.InviteNodeRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.InviteNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/RevokeNode',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeNodeRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.RevokeNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCertificates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.AdminService/ListCertificates',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListCertificatesRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.ListCertificatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -680,6 +680,8 @@ class NodeServiceStub:
     RegisterNode: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RegisterNodeRequest, _cloud_storage_pb2.RegisterNodeResponse]
     """served by the gateway"""
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.HeartbeatRequest, _cloud_storage_pb2.HeartbeatResponse]
+    RenewCertificate: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RenewCertificateRequest, _cloud_storage_pb2.RenewCertificateResponse]
+    """Added, served by the gateway: a fresh certificate for the node whose certificate the connection shows."""
     StoreChunk: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.StoreChunkRequest, _cloud_storage_pb2.StoreChunkResponse]
     """served by a node"""
     RetrieveChunk: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RetrieveChunkRequest, _cloud_storage_pb2.RetrieveChunkResponse]
@@ -700,6 +702,8 @@ class NodeServiceAsyncStub(NodeServiceStub):
     RegisterNode: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RegisterNodeRequest, _cloud_storage_pb2.RegisterNodeResponse]  # type: ignore[assignment]
     """served by the gateway"""
     Heartbeat: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.HeartbeatRequest, _cloud_storage_pb2.HeartbeatResponse]  # type: ignore[assignment]
+    RenewCertificate: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RenewCertificateRequest, _cloud_storage_pb2.RenewCertificateResponse]  # type: ignore[assignment]
+    """Added, served by the gateway: a fresh certificate for the node whose certificate the connection shows."""
     StoreChunk: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.StoreChunkRequest, _cloud_storage_pb2.StoreChunkResponse]  # type: ignore[assignment]
     """served by a node"""
     RetrieveChunk: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RetrieveChunkRequest, _cloud_storage_pb2.RetrieveChunkResponse]  # type: ignore[assignment]
@@ -729,6 +733,14 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cloud_storage_pb2.HeartbeatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.HeartbeatResponse, _abc.Awaitable[_cloud_storage_pb2.HeartbeatResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RenewCertificate(
+        self,
+        request: _cloud_storage_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RenewCertificateResponse, _abc.Awaitable[_cloud_storage_pb2.RenewCertificateResponse]]:
+        """Added, served by the gateway: a fresh certificate for the node whose certificate the connection shows."""
 
     @_abc_1.abstractmethod
     def StoreChunk(
@@ -793,6 +805,37 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
+class JoinServiceStub:
+    """Served where people are served, since who joins has no certificate yet."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> JoinServiceAsyncStub: ...
+    Join: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.JoinRequest, _cloud_storage_pb2.JoinResponse]
+    """The papers of a node, for whoever holds its join code."""
+
+@_typing.type_check_only
+class JoinServiceAsyncStub(JoinServiceStub):
+    """Served where people are served, since who joins has no certificate yet."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Join: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.JoinRequest, _cloud_storage_pb2.JoinResponse]  # type: ignore[assignment]
+    """The papers of a node, for whoever holds its join code."""
+
+class JoinServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Served where people are served, since who joins has no certificate yet."""
+
+    @_abc_1.abstractmethod
+    def Join(
+        self,
+        request: _cloud_storage_pb2.JoinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.JoinResponse, _abc.Awaitable[_cloud_storage_pb2.JoinResponse]]:
+        """The papers of a node, for whoever holds its join code."""
+
+def add_JoinServiceServicer_to_server(servicer: JoinServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
 class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -839,6 +882,13 @@ class AdminServiceStub:
     """Further admin keys, each with a name and a role."""
     ListAdminKeys: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListAdminKeysRequest, _cloud_storage_pb2.ListAdminKeysResponse]
     RevokeAdminKey: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RevokeAdminKeyRequest, _cloud_storage_pb2.RevokeAdminKeyResponse]
+    ListMasterKeys: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListMasterKeysRequest, _cloud_storage_pb2.ListMasterKeysResponse]
+    """Which master keys there are, and how many accounts need each; never a key."""
+    InviteNode: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.InviteNodeRequest, _cloud_storage_pb2.InviteNodeResponse]
+    """A code by which one machine may join as this node, once, within 15 minutes."""
+    RevokeNode: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.RevokeNodeRequest, _cloud_storage_pb2.RevokeNodeResponse]
+    """Refuse all certificates of a node, and the codes by which it could join."""
+    ListCertificates: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListCertificatesRequest, _cloud_storage_pb2.ListCertificatesResponse]
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -884,6 +934,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Further admin keys, each with a name and a role."""
     ListAdminKeys: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListAdminKeysRequest, _cloud_storage_pb2.ListAdminKeysResponse]  # type: ignore[assignment]
     RevokeAdminKey: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RevokeAdminKeyRequest, _cloud_storage_pb2.RevokeAdminKeyResponse]  # type: ignore[assignment]
+    ListMasterKeys: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListMasterKeysRequest, _cloud_storage_pb2.ListMasterKeysResponse]  # type: ignore[assignment]
+    """Which master keys there are, and how many accounts need each; never a key."""
+    InviteNode: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.InviteNodeRequest, _cloud_storage_pb2.InviteNodeResponse]  # type: ignore[assignment]
+    """A code by which one machine may join as this node, once, within 15 minutes."""
+    RevokeNode: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.RevokeNodeRequest, _cloud_storage_pb2.RevokeNodeResponse]  # type: ignore[assignment]
+    """Refuse all certificates of a node, and the codes by which it could join."""
+    ListCertificates: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.ListCertificatesRequest, _cloud_storage_pb2.ListCertificatesResponse]  # type: ignore[assignment]
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -1070,5 +1127,36 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cloud_storage_pb2.RevokeAdminKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.RevokeAdminKeyResponse, _abc.Awaitable[_cloud_storage_pb2.RevokeAdminKeyResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListMasterKeys(
+        self,
+        request: _cloud_storage_pb2.ListMasterKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListMasterKeysResponse, _abc.Awaitable[_cloud_storage_pb2.ListMasterKeysResponse]]:
+        """Which master keys there are, and how many accounts need each; never a key."""
+
+    @_abc_1.abstractmethod
+    def InviteNode(
+        self,
+        request: _cloud_storage_pb2.InviteNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.InviteNodeResponse, _abc.Awaitable[_cloud_storage_pb2.InviteNodeResponse]]:
+        """A code by which one machine may join as this node, once, within 15 minutes."""
+
+    @_abc_1.abstractmethod
+    def RevokeNode(
+        self,
+        request: _cloud_storage_pb2.RevokeNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.RevokeNodeResponse, _abc.Awaitable[_cloud_storage_pb2.RevokeNodeResponse]]:
+        """Refuse all certificates of a node, and the codes by which it could join."""
+
+    @_abc_1.abstractmethod
+    def ListCertificates(
+        self,
+        request: _cloud_storage_pb2.ListCertificatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.ListCertificatesResponse, _abc.Awaitable[_cloud_storage_pb2.ListCertificatesResponse]]: ...
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

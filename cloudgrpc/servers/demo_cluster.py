@@ -25,7 +25,8 @@ from cloudgrpc.config import Gateway
 from cloudgrpc.errors import CallTooSlow, ChildFailed, Exit
 from cloudgrpc.servers.children import Child, typed_command
 from cloudgrpc.servers.demo_plan import HOST, environment_of, plan_of
-from cloudgrpc.servers.secrets_store import shared_secret
+from cloudgrpc.servers.demo_trust import DemoTrust
+from cloudgrpc.trust.secrets import cluster_secret
 
 if TYPE_CHECKING:
     import argparse
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 NODE_GB = 2
 READY_S = 30.0
 LOOK_S = 0.2
+GATEWAY_READY = "  listens on"  # how its second line begins
 SANDBOX_READY = "Campay sandbox"  # how its first line begins
 OTP_LINE = re.compile(r"OTP code for (\S+): ([0-9]{6}) ")
 
@@ -44,11 +46,21 @@ OTP_LINE = re.compile(r"OTP code for (\S+): ([0-9]{6}) ")
 class DemoCluster:
     """The running children. Made and started by `running`."""
 
-    def __init__(self, plan: Plan, common: list[str], environment: dict[str, str], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        common: list[str],
+        environment: dict[str, str],
+        tell: Callable[[str], None],
+        *,
+        trust: DemoTrust | None,
+    ) -> None:
         self.plan = plan
+        self.trust = trust
         self.codes: queue.Queue[tuple[str, str]] = queue.Queue()  # e-mail and code, as the gateway prints them
         self._tell = tell
         self._ready: queue.Queue[str] = queue.Queue()
+        self._were_ready: set[str] = set()
         self._closing = threading.Event()
         logs = plan.folder / "logs"
         logs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,7 +72,9 @@ class DemoCluster:
 
         self.gateway = child("gateway", "gateway", "--host", HOST, "--port", str(plan.gateway_port))
         self.nodes = {
-            name: child(name, *_node_words(plan, name), "--host", HOST, "--gateway", plan.gateway)
+            name: child(
+                name, *_node_words(plan, name), "--host", HOST, "--gateway", plan.gateway, *_join_words(trust, name)
+            )
             for name in plan.node_ports
         }
         self.sandbox = None
@@ -71,17 +85,26 @@ class DemoCluster:
     def start(self) -> None:
         """Start all, and wait until the gateway has taken every node in. Raises: CallTooSlow, or a child's failure."""
         for child in self._children():
+            if child not in self.nodes.values():
+                child.start()
+        if self.trust:
+            self._wait({self.gateway.name})
+            self.trust.invite(self.plan.gateway, list(self.nodes))
+        for child in self.nodes.values():
             child.start()
-        waiting = {*self.nodes, *([self.sandbox.name] if self.sandbox else [])}
+        self._wait({*self.nodes, *([self.sandbox.name] if self.sandbox else [])})
+
+    def _wait(self, waiting: set[str]) -> None:
+        """Until all of them have been ready."""
         deadline = time.monotonic() + READY_S
-        while waiting:
+        while waiting - self._were_ready:
             with contextlib.suppress(queue.Empty):
-                waiting.discard(self._ready.get(timeout=LOOK_S))
+                self._were_ready.add(self._ready.get(timeout=LOOK_S))
             for child in self._children():
                 if child.death:
                     raise ChildFailed(obituary=_obituary(child))
             if time.monotonic() > deadline:
-                raise CallTooSlow(peer=", ".join(sorted(waiting)))
+                raise CallTooSlow(peer=", ".join(sorted(waiting - self._were_ready)))
 
     def watch(self) -> None:
         """Start children again that die, until `close`."""
@@ -105,6 +128,8 @@ class DemoCluster:
             child.ask_to_stop()
         for child in self._children():
             child.wait_stopped()
+        if self.trust:
+            self.trust.tidy()
 
     def _children(self) -> list[Child]:
         return [*([self.sandbox] if self.sandbox else []), self.gateway, *self.nodes.values()]
@@ -114,7 +139,7 @@ class DemoCluster:
         if code:
             self._tell(line)
             self.codes.put((code[1], code[2]))
-        elif line.startswith((f"{name} joined", SANDBOX_READY)):
+        elif line.startswith((f"{name} joined", SANDBOX_READY, GATEWAY_READY)):
             self._ready.put(name)
 
 
@@ -123,21 +148,27 @@ def _node_words(plan: Plan, name: str) -> list[str]:
     return ["node", name, str(plan.node_ports[name]), str(NODE_GB), "--http-port", http_port]
 
 
+def _join_words(trust: DemoTrust | None, name: str) -> list[str]:
+    code = trust.code_file(name) if trust else None
+    return ["--join", str(code)] if code else []
+
+
 def run(config: Config, args: argparse.Namespace) -> int:
-    """`args`: nodes, gateway_port, node_port, data_dir, config, log_level, self_test (the test to run, or false)."""
+    """`args`: nodes, gateway_port, node_port, tls, data_dir, config, log_level, self_test (the test to run, or
+    false)."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     with _folder(config, args) as folder:
         plan = plan_of(config, args, folder)
-        cluster = DemoCluster(
-            plan, _common_words(args, folder), environment_of(config, plan, bool(args.self_test)), _say
-        )
+        trust = DemoTrust(_with_folder(config, folder)) if plan.cluster_port else None
+        environment = environment_of(config, plan, bool(args.self_test))
+        cluster = DemoCluster(plan, _common_words(args, folder), environment, _say, trust=trust)
         try:
             cluster.start()
             threading.Thread(target=cluster.watch, name="watch", daemon=True).start()
             if args.self_test:
-                return int(args.self_test(cluster, shared_secret(_with_folder(config, folder), ("cluster", "secret"))))
-            _say(_screen(plan))
+                return int(args.self_test(cluster, cluster_secret(_with_folder(config, folder))))
+            _say(_screen(plan, trust))
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
@@ -179,9 +210,11 @@ def _common_words(args: argparse.Namespace, folder: Path) -> list[str]:
     return words
 
 
-def _screen(plan: Plan) -> str:
+def _screen(plan: Plan, trust: DemoTrust | None) -> str:
     elsewhere = f" --gateway {plan.gateway}" if plan.gateway_port != Gateway().port else ""
     shell, pay = f"{typed_command()} shell{elsewhere}", f"{typed_command()} pay{elsewhere}"
+    # Said once: what worked is remembered.
+    first = f"{shell} --ca {plan.folder / 'certs' / 'ca.crt'}" if trust else shell
     is_sandbox = plan.sandbox_port is not None
     nodes = [f"  {name:<9} {HOST}:{port}   keeps up to {NODE_GB} GB" for name, port in plan.node_ports.items()]
     node_metrics = ", ".join(map(str, plan.node_http_ports.values()))
@@ -189,7 +222,8 @@ def _screen(plan: Plan) -> str:
         [
             f"CloudGrpc {__version__}: a cluster on this machine",
             "",
-            f"  gateway   {plan.gateway}",
+            f"  gateway   {plan.gateway}" + ("   with TLS" if trust else ""),
+            *([f"  nodes at  {HOST}:{plan.cluster_port}   each with its certificate"] if trust else []),
             *nodes,
             *_payment_lines(plan),
             f"  metrics   http://{HOST}:{plan.http_port}/metrics   (nodes: port {node_metrics})",
@@ -198,7 +232,7 @@ def _screen(plan: Plan) -> str:
             "",
             "Next, in another terminal:",
             "",
-            f'  {shell} enroll you@example.com "Your Name"     (the code appears here)',
+            f'  {first} enroll you@example.com "Your Name"     (the code appears here)',
             f"  {shell} upload FILE",
             f"  {shell} ls",
             f"  {shell}     (a prompt; try help)",

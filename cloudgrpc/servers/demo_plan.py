@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cloudgrpc import rpc
 from cloudgrpc.config import Cluster, Upkeep
 from cloudgrpc.errors import CloudError, UsageWrong
+from cloudgrpc.servers import demo_trust
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 MOST_NODES = 50
 FIRST_NODE_PORT = 9001
+FIRST_CLUSTER_PORT = 50055  # behind those of gateway, HTTP and sandbox
 NODE_HTTP_OFFSET = 100  # 9001 speaks gRPC, 9101 HTTP
 
 # What a demo waits for in seconds rather than minutes, unless the configuration says otherwise.
@@ -43,6 +45,7 @@ class Plan:
     http_port: int
     node_http_ports: dict[str, int]
     sandbox_port: int | None  # None: payments go where the settings say
+    cluster_port: int | None  # where nodes are heard once there are certificates; None: everything is plaintext
 
     @property
     def webhook(self) -> str:
@@ -84,7 +87,20 @@ def plan_of(config: Config, args: argparse.Namespace, folder: Path) -> Plan:
     for name, port in ports.items():
         node_http_ports[name] = _port_near(port + NODE_HTTP_OFFSET, taken)
         taken.add(node_http_ports[name])
-    return Plan(folder, gateway_port, ports, http_port, node_http_ports, sandbox_port)
+    return Plan(
+        folder, gateway_port, ports, http_port, node_http_ports, sandbox_port, _cluster_port(args, folder, taken)
+    )
+
+
+def _cluster_port(args: argparse.Namespace, folder: Path, taken: set[int]) -> int | None:
+    """Nodes that joined remember where it was. Raises: PortInUse, SettingsWrong."""
+    if not demo_trust.is_wanted(args.tls, folder):
+        return None
+    port = demo_trust.cluster_port_of(folder)
+    if port is None:
+        return _port_near(max(taken) + 1 if args.self_test else FIRST_CLUSTER_PORT, taken)
+    rpc.check_port(HOST, port, "--data-dir")
+    return port
 
 
 def _port_near(wanted: int, taken: set[int]) -> int:
@@ -110,7 +126,10 @@ def environment_of(config: Config, plan: Plan, is_self_test: bool) -> dict[str, 
         for (section, key), value in wanted.items()
         if getattr(getattr(config, section), key) == getattr(defaults[section], key)
     }
-    return told | {"CLOUDGRPC_HTTP_PORT": str(plan.http_port)} | _sandbox_account(plan)
+    told["CLOUDGRPC_HTTP_PORT"] = str(plan.http_port)
+    if plan.cluster_port:
+        told["CLOUDGRPC_CLUSTER_LISTEN"] = f"{HOST}:{plan.cluster_port}"
+    return told | _sandbox_account(plan)
 
 
 def _sandbox_account(plan: Plan) -> dict[str, str]:

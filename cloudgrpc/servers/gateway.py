@@ -8,13 +8,18 @@ import fcntl
 from typing import TYPE_CHECKING
 
 from cloudgrpc import __version__, rpc
+from cloudgrpc.core.concerns import SAVE_SECRETS
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import FolderInUse, LocalFile, SettingsWrong
-from cloudgrpc.meta import db, nodes, schema
+from cloudgrpc.meta import db, nodes, schema, sealing
 from cloudgrpc.outside.mail import Mailer
-from cloudgrpc.servers.house import Outside, build, build_server
+from cloudgrpc.servers.gateway_trust import GatewayTrust
+from cloudgrpc.servers.handshake_words import METHOD, heard
+from cloudgrpc.servers.house import Outside, build, build_cluster_server, build_server
 from cloudgrpc.servers.process import parent_gone, run_async, stop_event, until_stopped
-from cloudgrpc.servers.secrets_store import secret_place, shared_secret
+from cloudgrpc.servers.renewal import by_authority, keep_renewed
+from cloudgrpc.trust.gateway_papers import authority_of
+from cloudgrpc.trust.secrets import ADMIN, MASTER, cluster_secret, file_of, secret_place, watched_master_keys
 
 if TYPE_CHECKING:
     import argparse
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.config import Config
     from cloudgrpc.outside.campay import Campay
+    from cloudgrpc.servers.handshake_words import FailedHandshake
     from cloudgrpc.servers.house import House
     from cloudgrpc.servers.http_listener import HttpListener
 
@@ -42,31 +48,48 @@ def run(config: Config, args: argparse.Namespace) -> None:
 async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
     """Run until told to stop.
 
-    Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, SettingsWrong, DatabaseUnavailable.
+    Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, SettingsWrong, DatabaseUnavailable, MasterKeyMissing.
     """
-    rpc.check_listen(config.gateway.host, config.cluster.allow_plaintext)
+    trust = GatewayTrust.open(config)
+    if trust is None:
+        rpc.check_listen(config.gateway.host, config.cluster.allow_plaintext)
     _check_campay(config)
     stop = stop_event()
-    with _data_folder(config), contextlib.closing(db.open_database(config.database, config.data_folder)) as database:
+    with (
+        _data_folder(config),
+        contextlib.closing(db.open_database(config.database, config.data_folder)) as database,
+        contextlib.ExitStack() as ending,
+    ):
         await database.run(schema.migrate)
-        secret = shared_secret(config, ("cluster", "secret"))
+        await _bind_keys(config, database)
+        secret = cluster_secret(config)
         mailer = Mailer(config.mail) if config.mail.user else None
         campay = _campay(config)
         outside = Outside(mailer.send_code if mailer else _print_code, campay)
-        house = build(config, database, secret, await database.run(schema.cluster_id), outside)
-        server = build_server(house, config, secret)
-        port = rpc.listen(server, config.gateway.host, config.gateway.port, "--port")
+        house = build(config, database, secret, await database.run(schema.cluster_id), outside, trust=trust)
+        ending.enter_context(heard(lambda failed: _note_handshake(house, config, failed)))
+        server = build_server(house, config, secret, hears_nodes=trust is None)
+        people = rpc.server_credentials(trust.people, demand=False) if trust else None
+        port = rpc.listen(server, config.gateway.host, config.gateway.port, "--port", people)
+        cluster_server = build_cluster_server(house, secret) if trust else None
+        if trust and cluster_server:
+            demanding = rpc.server_credentials(trust.tls, demand=True)
+            rpc.listen(cluster_server, *config.cluster_place, "[cluster] listen", demanding)
         http = _http_listener(config, house)
         http_port = await http.start() if http else None
         await house.pulse.beat()
         await server.start()
-        _announce(config, port, http_port, await database.read(nodes.pool_capacity))
+        if cluster_server:
+            await cluster_server.start()
+        pool = await database.read(nodes.pool_capacity)
+        _announce(config, port, http_port, pool, trust=trust, is_key_unsaved=house.overviews.is_key_unsaved())
         probing = house.nodes.keep_probing(config.upkeep.round_s)
         work = [
             house.upkeep.run(),
             probing,
             house.speeds.run(),
             house.pulse.run(),
+            *([keep_renewed(trust.papers, by_authority(authority_of(config), trust.papers))] if trust else []),
             *([parent_gone(stop)] if exit_with_parent else []),
         ]
         try:
@@ -78,10 +101,26 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
             if http is not None:
                 await http.stop()
             await house.feed.close()  # whoever follows would only be cut off
-            await server.stop(GRACE_S)
+            await asyncio.gather(*(one.stop(GRACE_S) for one in (server, cluster_server) if one))
             await house.close()
             if campay is not None:
                 campay.close()
+
+
+def _note_handshake(house: House, config: Config, failed: FailedHandshake) -> None:
+    place = "the place for nodes" if failed.port == config.cluster_place[1] else "the gateway"
+    house.audit.refused(METHOD, failed.error(place), failed.visitor)
+
+
+async def _bind_keys(config: Config, database: db.Database) -> None:
+    """What stored files are sealed with. Raises: MasterKeyMissing when what is stored needs another; SettingsWrong."""
+    path = file_of(config, MASTER)
+    if path is not None and not path.exists():
+        # A new key would be made in its place, and be in the way when the old one is brought back.
+        await database.read(sealing.check_master_keys)
+    keys = watched_master_keys(config)
+    sealing.bind(lambda: keys.value, seals_new=config.encryption.at_rest)
+    await database.read(sealing.check_master_keys)
 
 
 def _check_campay(config: Config) -> None:
@@ -104,10 +143,10 @@ def _campay(config: Config) -> Campay | None:
 
 
 def _http_listener(config: Config, house: House) -> HttpListener | None:
-    """None when it is not configured. Raises: PlaintextRefused."""
+    """None when it is not configured. Raises: HttpInPlaintext."""
     if not config.http.port:
         return None
-    rpc.check_listen(config.http.host, config.cluster.allow_plaintext)
+    rpc.check_http(config.http.host, config.cluster.allow_plaintext)
     from cloudgrpc.servers.http_listener import HttpListener
     from cloudgrpc.services.http import build_app
     from cloudgrpc.services.observing import routes
@@ -139,19 +178,36 @@ def _data_folder(config: Config) -> Iterator[None]:
         yield
 
 
-def _announce(config: Config, port: int, http_port: int | None, pool: int) -> None:
+def _announce(
+    config: Config, port: int, http_port: int | None, pool: int, *, trust: GatewayTrust | None, is_key_unsaved: bool
+) -> None:
     more = "" if pool else ", grows as nodes join"
     lines = [
         f"CloudGrpc {__version__} gateway",
-        f"  listens on  {rpc.address(config.gateway.host, port)}",
+        f"  listens on  {rpc.address(config.gateway.host, port)}{', with TLS' if trust else ''}",
+        *([f"  nodes       {rpc.address(*config.cluster_place)}, with certificates of this cluster"] if trust else []),
         *([f"  http        {rpc.address(config.http.host, http_port)}"] if http_port else []),
         f"  database    {db.describe(config.database, config.data_folder)}",
         f"  pool        {size_words(pool) if pool else '0 GB'}{more}",
         f"  mail        {_mail(config)}",
         f"  payments    {PAYMENTS[config.campay.mode].format(most=config.campay.demo_max_xaf)}",
-        f"  admin key   {secret_place(config, ('admin', 'key'))}",
+        f"  admin key   {secret_place(config, ADMIN)}",
+        *_master_key(config, is_unsaved=is_key_unsaved),
     ]
     print("\n".join(lines), flush=True)
+
+
+def _master_key(config: Config, *, is_unsaved: bool) -> list[str]:
+    if not config.encryption.at_rest:
+        return ["  at rest     what is stored is not encrypted"]
+    words = [f"  master key  {secret_place(config, MASTER)}"]
+    if is_unsaved:
+        told = [
+            "without it no file can ever be read, and it is on this machine alone.",
+            f"Save it elsewhere: {SAVE_SECRETS}",
+        ]
+        words += [f"{'':14}{line}" for line in told]
+    return words
 
 
 def _mail(config: Config) -> str:

@@ -25,6 +25,7 @@ from cloudgrpc.actions.extras import Extras
 from cloudgrpc.actions.files import Files
 from cloudgrpc.actions.history import History
 from cloudgrpc.actions.intake import Parts
+from cloudgrpc.actions.master_keys import MasterKeys
 from cloudgrpc.actions.node_care import NodeCare
 from cloudgrpc.actions.node_watch import NodeWatch
 from cloudgrpc.actions.nodes import Nodes
@@ -37,7 +38,9 @@ from cloudgrpc.actions.readiness import Readiness
 from cloudgrpc.actions.rebalance import Rebalance
 from cloudgrpc.actions.repair import Repair
 from cloudgrpc.actions.rereading import Rereading
+from cloudgrpc.actions.rewrapping import Rewrapping
 from cloudgrpc.actions.scrub import Scrub
+from cloudgrpc.actions.sealing import Sealer
 from cloudgrpc.actions.searching import Searching
 from cloudgrpc.actions.settling import Settling
 from cloudgrpc.actions.sharing import Sharing
@@ -51,16 +54,19 @@ from cloudgrpc.actions.uploads import Uploads
 from cloudgrpc.actions.versions import Versions
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.config import MIB
+from cloudgrpc.meta import sealing
 from cloudgrpc.meta.promises import Promise
 from cloudgrpc.meters import Meters
 from cloudgrpc.pb import cloud_storage_pb2_grpc as services
-from cloudgrpc.servers.secrets_store import shared_secret
+from cloudgrpc.servers.entrance import build_joining
 from cloudgrpc.services.admin import AdminService
 from cloudgrpc.services.auth import AuthService
 from cloudgrpc.services.file import FileService, add_file_service
 from cloudgrpc.services.health import Pulse, services_of
 from cloudgrpc.services.history import HistoryService
+from cloudgrpc.services.identities import AT_GATEWAYS, Identities
 from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, RequestMeter, Visitors
+from cloudgrpc.services.join import JoinService
 from cloudgrpc.services.metrics import GatewayFigures
 from cloudgrpc.services.node import NodeService
 from cloudgrpc.services.payment import PaymentService
@@ -68,13 +74,19 @@ from cloudgrpc.services.read_only import ReadOnly
 from cloudgrpc.services.sharing import SharingService
 from cloudgrpc.services.storage import StorageService
 from cloudgrpc.services.upload import UploadService, add_upload_service
+from cloudgrpc.trust.identity import node_identity
+from cloudgrpc.trust.secrets import ADMIN, DIGEST, shared_secret
+from cloudgrpc.trust.secrets_backup import watch_unsaved
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from cloudgrpc.actions.joining import Joining
     from cloudgrpc.config import Config
+    from cloudgrpc.core.rotation import AnySecret
     from cloudgrpc.meta.db import Database
     from cloudgrpc.outside.campay import Campay
+    from cloudgrpc.servers.gateway_trust import GatewayTrust
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,8 @@ class House:
     backups: Backups
     checking: Checking
     standing: Standing
+    master_keys: MasterKeys
+    joining: Joining
 
     async def close(self) -> None:
         await self.payments.close()
@@ -131,20 +145,36 @@ class House:
         await self.nodes.close()
 
 
-def build(config: Config, database: Database, secret: str, cluster_id: str, outside: Outside) -> House:
-    timeout_s = config.cluster.node_timeout_s
+def build(
+    config: Config,
+    database: Database,
+    secret: AnySecret,
+    cluster_id: str,
+    outside: Outside,
+    *,
+    trust: GatewayTrust | None = None,
+) -> House:
+    """`trust`: None for plaintext."""
     watch = NodeWatch()
+    timeout_s, papers = config.cluster.node_timeout_s, trust.tls if trust else None
     the_nodes = Nodes(
         database,
         config.cluster,
         cluster_id,
         watch,
         lambda node: RemoteStore(
-            node.node_id, node.host, node.port, secret, timeout_s, watch=partial(watch.note, node.node_id)
+            node.node_id,
+            node.host,
+            node.port,
+            secret,
+            timeout_s,
+            papers=papers,
+            expected=node_identity(node.node_id).host,
+            watch=partial(watch.note, node.node_id),
         ),
     )
     promise = Promise(config.drive.new_account_mb * MIB, config.cluster.replication_factor, config.drive.overcommit)
-    digest_key = shared_secret(config, ("gateway", "digest_key"))
+    digest_key = shared_secret(config, DIGEST)
     care = AccountCare(database, config.upkeep.closed_account_s)
     meters = Meters()
     budget = Budget()
@@ -160,7 +190,8 @@ def build(config: Config, database: Database, secret: str, cluster_id: str, outs
     standing = Standing(database, sells=outside.campay is not None)
     census = Census(database, config.cluster.replication_factor)
     feed = EventFeed(database, config.upkeep.event_days)
-    harmless = [collecting.take_inventories, feed.tidy]
+    joining = build_joining(config, database, secret)
+    harmless = [collecting.take_inventories, feed.tidy, joining.tidy]
     chores = [
         collecting.collect,
         scrub.round,
@@ -169,11 +200,14 @@ def build(config: Config, database: Database, secret: str, cluster_id: str, outs
         versions.end_old,
         trash.sweep,
         sharing.end_expired,
+        Rewrapping(database).round,
+        Sealer(database, the_nodes, config, lambda: budget.busy).round,
     ]
-    readiness, overviews = Readiness(the_nodes), Overviews(database, the_nodes, census, promise)
+    is_key_unsaved = watch_unsaved(config, lambda: sealing.keyring().ids)
+    readiness, overviews = Readiness(the_nodes), Overviews(database, the_nodes, census, promise, is_key_unsaved)
     return House(
         accounts=Accounts(database, digest_key, outside.deliver, promise, config.limits),
-        admins=Admins(database, shared_secret(config, ("admin", "key")), config.limits.admin_tries_per_hour),
+        admins=Admins(database, shared_secret(config, ADMIN), config.limits.admin_tries_per_hour),
         care=care,
         audit=Audit(database),
         files=Files(database, config.drive),
@@ -203,7 +237,7 @@ def build(config: Config, database: Database, secret: str, cluster_id: str, outs
         ),
         meters=meters,
         readiness=readiness,
-        pulse=Pulse(readiness.look, services_of()),
+        pulse=Pulse(readiness.look, _served(hears_nodes=trust is None)),
         figures=GatewayFigures(meters, database, overviews, readiness),
         speeds=Speeds(meters),
         census=census,
@@ -212,6 +246,8 @@ def build(config: Config, database: Database, secret: str, cluster_id: str, outs
         backups=Backups(database, config.data_folder, the_nodes, standing),
         checking=Checking(database, the_nodes),
         standing=standing,
+        joining=joining,
+        master_keys=MasterKeys(database),
     )
 
 
@@ -232,7 +268,8 @@ def build_tending(config: Config, database: Database, nodes: Nodes, budget: Budg
     )
 
 
-def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
+def build_server(house: House, config: Config, secret: AnySecret, *, hears_nodes: bool = True) -> grpc.aio.Server:
+    """For people; `hears_nodes`: for nodes, too, as long as they have no port of their own."""
     interceptors = [
         # The first is the outermost. Errors are told with the visitor that Visitors sets: all run in the call's task.
         RequestMeter(house.meters),
@@ -258,8 +295,9 @@ def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
     services.add_HistoryServiceServicer_to_server(history, server)
     services.add_SharingServiceServicer_to_server(SharingService(house.accounts, house.sharing), server)
     services.add_StorageServiceServicer_to_server(StorageService(house.accounts, house.files), server)
-    # What these do not implement, the generated servicers answer with UNIMPLEMENTED.
-    services.add_NodeServiceServicer_to_server(NodeService(house.nodes), server)  # type: ignore[abstract]
+    if hears_nodes:
+        _add_node_service(house, server)
+    services.add_JoinServiceServicer_to_server(JoinService(house.joining), server)
     services.add_PaymentServiceServicer_to_server(PaymentService(house.accounts, house.payments), server)
     admin = AdminService(
         house.admins,
@@ -273,7 +311,37 @@ def build_server(house: House, config: Config, secret: str) -> grpc.aio.Server:
         backups=house.backups,
         checking=house.checking,
         standing=house.standing,
+        joining=house.joining,
+        master_keys=house.master_keys,
     )
     services.add_AdminServiceServicer_to_server(admin, server)
     house.pulse.add_to(server)
     return server
+
+
+def _served(*, hears_nodes: bool) -> list[str]:
+    """Where people are served."""
+    return [name for name in services_of() if hears_nodes or not name.endswith(".NodeService")]
+
+
+def build_cluster_server(house: House, secret: AnySecret) -> grpc.aio.Server:
+    """For nodes, on a port where everybody shows a certificate."""
+
+    async def is_revoked(serial: str) -> bool:
+        return serial in await house.joining.revoked()
+
+    interceptors = [
+        RequestMeter(house.meters),
+        ErrorsToStatuses(house.audit.refused),
+        Identities(AT_GATEWAYS, is_revoked),
+        ClusterSecret(secret),
+    ]
+    server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
+    _add_node_service(house, server)
+    return server
+
+
+def _add_node_service(house: House, server: grpc.aio.Server) -> None:
+    # What it does not implement, the generated servicer answers with UNIMPLEMENTED.
+    service = NodeService(house.nodes, house.joining, house.audit)  # type: ignore[abstract]
+    services.add_NodeServiceServicer_to_server(service, server)

@@ -12,21 +12,33 @@ import grpc
 from cloudgrpc import rpc
 from cloudgrpc.errors import (
     BadInput,
+    CertificateRevoked,
     CloudError,
     ClusterSecretWrong,
+    Disagreed,
+    GatewayUnreachable,
+    IdentityWrong,
     Missing,
     NodeForeign,
     NodeIdTaken,
     NodeRemoved,
     NotNow,
 )
+from cloudgrpc.links import Link
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
+from cloudgrpc.trust.bundle import bundle_digest
+from cloudgrpc.trust.identity import THE_GATEWAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from cloudgrpc.actions.refusals import Refusals
     from cloudgrpc.chunks.disk import DiskStore
+    from cloudgrpc.core.rotation import AnySecret
+    from cloudgrpc.trust.papers import Papers
+
+    Talk = Link[Any]  # the stubs' own types are of the synchronous kind
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +46,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 CALL_S = 5.0
 SHORTEST_HEARTBEAT_S = 0.05  # a gateway that names no time must not be flooded
 # Waiting mends none of these: a person has to.
-FINAL = (ClusterSecretWrong, NodeForeign, NodeRemoved, BadInput)
+FINAL = (ClusterSecretWrong, NodeForeign, NodeRemoved, BadInput, CertificateRevoked, IdentityWrong)
 
 
 @dataclass(frozen=True)
@@ -48,17 +60,42 @@ class Place:
     metrics_address: str = ""  # where it answers HTTP; "": it does not
 
 
+@dataclass
+class Trust:
+    """What a node with a certificate has besides: its papers, what it refused, and whom it is to refuse."""
+
+    papers: Papers
+    refusals: Refusals
+    revoked: frozenset[str] = frozenset()  # serials, as the gateway told last
+
+    def tls(self) -> rpc.Tls:
+        return self.papers.tls
+
+    async def is_revoked(self, serial: str) -> bool:
+        return serial in self.revoked
+
+
 class Membership:
-    """`on_joined` is called with the pool's capacity in bytes whenever the gateway has taken the node in."""
+    """`on_joined` is called with the pool's capacity in bytes whenever the gateway has taken the node in. `trust`: None
+    for plaintext."""
 
     def __init__(
-        self, store: DiskStore, place: Place, gateway_address: str, secret: str, on_joined: Callable[[int], None]
+        self,
+        store: DiskStore,
+        place: Place,
+        gateway_address: str,
+        secret: AnySecret,
+        on_joined: Callable[[int], None],
+        *,
+        trust: Trust | None = None,
     ) -> None:
         self._store = store
         self._place = place
         self._gateway = gateway_address
-        self._metadata = ((rpc.SECRET_KEY, secret),)
+        self._secret = secret
         self._on_joined = on_joined
+        self._trust = trust
+        self._has_joined = False
         self._told: type[CloudError] | None = None  # the trouble that the log has heard of
 
     async def keep(self) -> None:
@@ -66,35 +103,50 @@ class Membership:
 
         Raises: ClusterSecretWrong, NodeForeign, NodeRemoved, BadInput; then a person has to act.
         """
-        async with grpc.aio.insecure_channel(self._gateway, options=rpc.CHANNEL_OPTIONS) as channel:
-            stub = NodeServiceStub(channel)
+        host, _, port = self._gateway.rpartition(":")
+        papers = self._trust.tls if self._trust else None
+        link: Talk = Link(host, int(port), NodeServiceStub, papers=papers, expected=THE_GATEWAY.host)
+        try:
             while True:
-                heartbeat_s = await self._register(stub)
-                await self._heartbeat_until_forgotten(stub, heartbeat_s)
+                heartbeat_s = await self._register(link)
+                await self._heartbeat_until_forgotten(link, heartbeat_s)
+        finally:
+            await link.close()
 
-    async def _register(self, stub: NodeServiceStub) -> float:
+    async def _register(self, link: Talk) -> float:
         """The time between heartbeats, once the gateway has taken us in."""
         wait_s = FIRST_WAIT_S
         while True:
             try:
-                response = await self._call(stub.RegisterNode, await self._introduction())
+                response = await self._call(link, "RegisterNode", await self._introduction())
                 await self._store.adopt(response.cluster_id)
-            except FINAL:
-                raise
+                self._refuse(response.revoked_serials)
+            except FINAL as error:
+                # Once it was right, only a rotation went wrong: the file is read again, and may yet be put right.
+                if not (self._has_joined and isinstance(error, ClusterSecretWrong)):
+                    raise
+                self._tell(error)
             except CloudError as error:
                 self._tell(error)
             else:
                 self._told = None
+                self._has_joined = True
                 self._on_joined(response.pool_capacity_bytes)
                 return max(float(response.heartbeat_s), SHORTEST_HEARTBEAT_S)
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 2, LONGEST_WAIT_S)
 
-    async def _heartbeat_until_forgotten(self, stub: NodeServiceStub, heartbeat_s: float) -> None:
+    async def _heartbeat_until_forgotten(self, link: Talk, heartbeat_s: float) -> None:
         while True:
             await asyncio.sleep(heartbeat_s)
             try:
-                await self._call(stub.Heartbeat, await self._sign_of_life())
+                await self._heartbeat(link)
+            except ClusterSecretWrong as error:
+                self._tell(error)
+            except FINAL:
+                raise
+            except Disagreed as error:
+                self._tell(error)
             except (Missing, NotNow) as error:
                 log.info("registering again: %s", error)
                 return
@@ -104,6 +156,26 @@ class Membership:
                 if self._told:
                     log.info("the gateway at %s answers again", self._gateway)
                 self._told = None
+
+    async def _heartbeat(self, link: Talk) -> None:
+        refused = self._trust.refusals.waiting() if self._trust else []
+        request = await self._sign_of_life()
+        request.refused.extend(
+            pb.RefusedCall(error_code=one.error_code, message=one.message, method=one.method, peer=one.peer)
+            for one in refused
+        )
+        if self._trust:
+            request.authorities_digest = bundle_digest(self._trust.papers.bundle)
+        response = await self._call(link, "Heartbeat", request)
+        self._refuse(response.revoked_serials)
+        if self._trust:
+            self._trust.refusals.told(refused)
+            if response.authorities:
+                self._trust.papers.learn(response.authorities)
+
+    def _refuse(self, serials: Iterable[str]) -> None:
+        if self._trust:
+            self._trust.revoked = frozenset(serials)
 
     async def _introduction(self) -> pb.RegisterNodeRequest:
         usage = await self._store.usage()
@@ -135,12 +207,14 @@ class Membership:
             read_only_reason=usage.read_only_reason,
         )
 
-    async def _call(self, method: Any, request: object) -> Any:
-        """`method`: one of the stub's, whose types are of the synchronous kind."""
+    async def _call(self, link: Talk, method: str, request: object) -> Any:
+        metadata = ((rpc.SECRET_KEY, self._secret.current),)
         try:
-            return await method(request, timeout=CALL_S, metadata=self._metadata)
+            return await getattr(link.calls, method)(request, timeout=CALL_S, metadata=metadata)
         except grpc.aio.AioRpcError as failure:
-            raise rpc.error_of(failure, self._gateway) from failure
+            error = rpc.error_of(failure, self._gateway)
+            why = await link.why(failure) if isinstance(error, GatewayUnreachable) else None
+            raise why or error from failure
 
     def _tell(self, error: CloudError) -> None:
         """Once for each kind of trouble, since this goes on until it ends."""

@@ -114,6 +114,8 @@ def _of_status(status: Status) -> Iterator[Metric]:
     yield _one("copies_missing", "Copies that are to be made.", count.copies_missing)
     yield _one("copies_missing_bytes", "Bytes of the copies that are to be made.", count.bytes_missing)
     yield _one("copies_wanted", "Copies that a chunk is to have.", count.copies_wanted)
+    yield _one("unsealed_chunks", "Chunks that are not encrypted.", count.unsealed)
+    yield _one("unsealed_bytes", "Bytes of the chunks that are not encrypted.", count.bytes_unsealed)
     yield _one("counted_timestamp_seconds", "When chunks, files and payments were counted.", count.counted_at / 1e6)
     yield _one("can_write", "Whether enough nodes take new chunks.", status.can_write)
     yield _one("restored", "Whether the database came from a backup and is not reconciled.", status.mode != "open")

@@ -45,6 +45,9 @@ class NodeDiskService(NodeServiceServicer):
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> NoReturn:
         raise NotImplementedError  # the gateway's half
 
+    async def RenewCertificate(self, request: pb.RenewCertificateRequest, context: Context) -> NoReturn:
+        raise NotImplementedError  # the gateway's half
+
     async def StoreChunk(self, request: Any, context: Context) -> pb.StoreChunkResponse:
         """`request`: a Chunk, which `add_node_disk` has taken from the message without a copy."""
         await self._disk.store.put(request)
@@ -85,7 +88,8 @@ class NodeDiskService(NodeServiceServicer):
 
     async def CopyChunk(self, request: pb.CopyChunkRequest, context: Context) -> pb.CopyChunkResponse:
         wanted = Chunk(request.chunk_id, b"", request.checksum)
-        self._count_in(await self._disk.copy_here(wanted, request.source_host, request.source_port))
+        source = request.source_node_id, request.source_host, request.source_port
+        self._count_in(await self._disk.copy_here(wanted, *source))
         return pb.CopyChunkResponse(success=True)
 
 

@@ -46,6 +46,7 @@ def status(told: Status, speeds: Speeds, started_at: int) -> pb.SystemStatusResp
         payments_attention=figures.payments_attention,
         warnings=told.warnings,
         can_write=told.can_write,
+        encrypts=told.encrypts,
         promised_bytes=figures.promised_bytes,
         promisable_bytes=told.promisable_bytes,
         asked_at=rfc3339(figures.asked_at),
@@ -133,6 +134,8 @@ def _chunk_counts(told: Status) -> pb.ChunkCounts:
         counted_at=rfc3339(count.counted_at),
         copies_wanted=count.copies_wanted,
         write_quorum=told.quorum,
+        unsealed=count.unsealed,
+        bytes_unsealed=count.bytes_unsealed,
     )
 
 

@@ -41,7 +41,7 @@ OFFERED = frozenset(
         *(f"PaymentService/{name}" for name in ("GetStorageTiers", "CheckPaymentStatus", "GetPaymentHistory")),
     }
 )
-OFFERED_SERVICES = frozenset({"AdminService", "NodeService"})
+OFFERED_SERVICES = frozenset({"AdminService", "NodeService", "JoinService"})
 
 
 class ReadOnly(grpc.aio.ServerInterceptor):

@@ -13,7 +13,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from cloudgrpc.clients import render
-from cloudgrpc.clients.session import Gateway, Session, SessionStore, config_folder
+from cloudgrpc.clients.session import Session, SessionStore, config_folder
+from cloudgrpc.clients.trusting import connected
 from cloudgrpc.errors import CloudError, CommandUnknown, Exit, SessionEnded, Unexpected, UsageWrong
 from cloudgrpc.shell.command_table import CommandTable, Part
 from cloudgrpc.shell.completion import COMMAND
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cloudgrpc.clients.places import Places, WorkingFolder
-    from cloudgrpc.clients.session import SignIn
+    from cloudgrpc.clients.session import Gateway, SignIn
     from cloudgrpc.config import Config
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ def run(config: Config, args: argparse.Namespace) -> int:
     """Run `args.words` as one command; without words, a script from stdin or a prompt. Returns the exit code."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _end_on_signal)
-    with Gateway(gateway_address(args.gateway) if args.gateway else config.gateway_address) as gateway:
+    address = gateway_address(args.gateway) if args.gateway else config.gateway_address
+    with connected(config, address, wants_system=args.tls) as gateway:
         shell = Shell(gateway, SessionStore(config_folder()))
         if args.words:
             shell.run(args.words)

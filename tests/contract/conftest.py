@@ -8,17 +8,31 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc import config
-from cloudgrpc.meta import schema
+from cloudgrpc.meta import schema, sealing
 from cloudgrpc.meta.db import SQLITE_FILE
 from cloudgrpc.meta.models import DATABASE
 from cloudgrpc.meta.tables import TABLES
-from contract.meta_fixture import Meta, opened, settings_of
+from contract.meta_fixture import MASTER_KEYS, Meta, opened, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from postgres import Postgres
+
+
+@pytest.fixture(autouse=True)
+def keyring() -> Iterator[None]:
+    """Contents are sealed, as they are unless a cluster is told otherwise."""
+    sealing.bind(lambda: MASTER_KEYS)
+    yield
+    sealing.bind(None)
+
+
+@pytest.fixture
+def unsealed(keyring: None) -> None:
+    """New contents stay plain, and chunks as long as what is in them."""
+    sealing.bind(None)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from cloudgrpc import config
 from cloudgrpc.core.introductions import Introduction
 from cloudgrpc.core.peers import Visitor
-from cloudgrpc.meta import accounts, changes, copies, nodes, orphans, spread, sweeping, tree, uploads
+from cloudgrpc.core.rotation import MasterKeys
+from cloudgrpc.meta import accounts, changes, copies, nodes, orphans, sealing, spread, sweeping, tree, uploads
 from cloudgrpc.meta import db as meta_db
 from cloudgrpc.meta.accounts import Caller, NewSession
 from cloudgrpc.meta.db import now
@@ -39,6 +40,7 @@ LIMITS = tree.Limits(max_depth=100, max_path_bytes=4096)
 KEEP = 10  # versions of a file
 NOT_IDS = ["f" * 32, "nonsense", "a\0b", "'; --", "é" * 5000]
 NUMBERS = itertools.count(1)
+MASTER_KEYS = MasterKeys({"0a0a0a0a": b"\x0a" * 32}, "0a0a0a0a")
 
 
 class Meta:
@@ -202,6 +204,16 @@ class Meta:
         return self.run(orphans.compare_page, node_id, sorted(listed), ("", ""), at, wanted)
 
 
+@contextmanager
+def sealing_with(keys: MasterKeys | None) -> Iterator[None]:
+    """The process's master keys for a while; None: it has none, and what is new stays plain."""
+    sealing.bind((lambda: keys) if keys else None)
+    try:
+        yield
+    finally:
+        sealing.bind(lambda: MASTER_KEYS)
+
+
 def shortages(factor: int, delay_us: int, limit: int) -> list[Shortage]:
     """A look at all copies, and what is short by it."""
     return copies.short(spread.look(factor, delay_us), limit)
@@ -255,7 +267,7 @@ def _prove(email: str, peer: str) -> str:
 
 def _begin(wish: Wish) -> str:
     upload_id = new_id()
-    assert uploads.begin(upload_id, wish, [], HOUR, LIMITS) is None
+    assert isinstance(uploads.begin(upload_id, wish, [], HOUR, LIMITS), uploads.Opened)
     return upload_id
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chunk_stores import SECRET, Driven, chunk_of, driving, open_disk, random_chunk, serving, tree
+from chunk_stores import KNOWN, Driven, chunk_of, driving, open_disk, random_chunk, serving, tree
 from cloudgrpc.chunks.base import Chunk, ChunkStore, checksum_of
 from cloudgrpc.chunks.memory import MemoryStore
 from cloudgrpc.chunks.remote import RemoteStore
@@ -51,7 +51,7 @@ async def open_store(kind: str, folder: Path, stack: contextlib.AsyncExitStack) 
     if kind == "replicated":
         return ReplicatedStore(disks, 2, 2, no_trouble)
     port = await stack.enter_async_context(serving(disks[0]))
-    remote = RemoteStore("node1", "127.0.0.1", port, SECRET, 10)
+    remote = RemoteStore("node1", "127.0.0.1", port, KNOWN, 10)
     stack.push_async_callback(remote.close)
     return remote
 

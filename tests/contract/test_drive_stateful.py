@@ -277,7 +277,7 @@ def _outcome(work: Callable[[], Any]) -> Any:
 def _upload(wish: Wish, digest: str) -> uploads.Answer:
     upload_id, chunk_id = new_id(), new_id()
     planned = [Planned(0, chunk_id)] if wish.size_bytes else []
-    assert uploads.begin(upload_id, wish, planned, HOUR, LIMITS) is None
+    assert isinstance(uploads.begin(upload_id, wish, planned, HOUR, LIMITS), uploads.Opened)
     stored = [Stored(chunk_id, wish.size_bytes, "sum", ("pool",))] if wish.size_bytes else []
     return uploads.commit(upload_id, stored, digest, 1, KEEP)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NODES = ["node1", "node2", "node3"]
 
+pytestmark = pytest.mark.usefixtures("unsealed")  # lengths are those that tests give
+
 
 @pytest.fixture
 def alice(database: Meta) -> Caller:

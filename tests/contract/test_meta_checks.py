@@ -65,8 +65,15 @@ FAULTS = {
     "a gap": ("UPDATE extent SET position = 2 WHERE position = 1", "is of 30 bytes"),
     "too few": ("DELETE FROM extent WHERE length = 20", "its 1 chunks come to 10"),
     "too long": ("UPDATE version SET size_bytes = 6 WHERE size_bytes = 5", "is of 6 bytes"),
-    "other length": ("UPDATE chunk SET length = 11 WHERE length = 10", "or miss one"),
-    "aging": ("UPDATE chunk SET unreferenced_at = 1 WHERE length = 5", "a file needs it"),
+    "other length": ("UPDATE chunk SET length = length + 1 WHERE length = 26", "or miss one"),
+    "aging": ("UPDATE chunk SET unreferenced_at = 1 WHERE length = 21", "a file needs it"),
+    "not as sealed": ("UPDATE chunk SET is_sealed = FALSE WHERE length = 26", "or miss one"),
+    "no key": ("UPDATE version SET wrapped_key = '' WHERE size_bytes = 30", "are sealed, and it has no key"),
+    "another's key": (
+        "UPDATE version SET wrapped_key = (SELECT MIN(wrapped_key) FROM version) WHERE size_bytes <> 30",
+        "does not open",
+    ),
+    "the account's key": ("UPDATE account SET wrapped_key = ''", "does not open"),
     "ageless": ("UPDATE chunk SET unreferenced_at = NULL", "it is never collected"),
 }
 

@@ -126,7 +126,7 @@ def test_what_one_did_in_anothers_drive_says_so(database: Meta, alice: Caller, b
     database.run(copying.copy, bob, copied.entry_id, CopyTo("", "back"), LIMITS, KEEP)
     database.put(bob, "whatever", 1, parent_id=copied.entry_id)
     folder(database, bob, "inner", outer)
-    database.sql("UPDATE version SET digest = 'blake3:11' WHERE number = 1")
+    database.sql("UPDATE version SET digest = 'blake3:11', wrapped_key = '' WHERE number = 1")
     database.run(versions.restore, bob, copied.entry_id, 1, None, KEEP)
     there = f"shared:{alice.email}/outer"
     assert [one.message for one in happenings(database, bob)[:6]] == [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.errors import NodeIdTaken, NodeRemoved, NodeUnknown
 from cloudgrpc.meta import copies, nodes
 from cloudgrpc.meta.db import locked, now
@@ -326,7 +327,7 @@ def test_a_chunk_is_short_when_a_node_went_longer_ago_than_the_delay(database: M
     assert shortages(database, delay_us=61 * SECOND) == {}
     short = shortages(database, delay_us=59 * SECOND)[chunk_id]
     assert (short.missing, set(short.holders), short.barred) == (1, {"node1", "node2"}, frozenset())
-    assert (short.length, short.checksum) == (10, f"sum-{chunk_id}")
+    assert (short.length, short.checksum) == (10 + TAG_BYTES, f"sum-{chunk_id}")
     beat(database, "node2")
     assert shortages(database, delay_us=0) == {}
 

@@ -14,6 +14,7 @@ from cloudgrpc.meta import (
     account_acts,
     accounts,
     admin_keys,
+    certificates,
     changes,
     checks,
     closing,
@@ -29,6 +30,7 @@ from cloudgrpc.meta import (
     orphans,
     overview,
     scrubs,
+    sealing,
     searching,
     sharing,
     spread,
@@ -36,6 +38,7 @@ from cloudgrpc.meta import (
     sweeping,
     trash,
     tree,
+    unsealed,
     uploads,
     users,
     versions,
@@ -48,6 +51,7 @@ from cloudgrpc.meta.searching import Wanted
 from cloudgrpc.meta.sharing import Terms
 from cloudgrpc.meta.spread import Spare
 from cloudgrpc.meta.trash import Place
+from cloudgrpc.meta.unsealed import Copies, Sealed
 from cloudgrpc.meta.uploads import Planned, Stored
 from contract import meta_fixture
 from contract.meta_fixture import HOUR, KEEP, LIMITS, Meta, session, visitor, wish_for
@@ -146,6 +150,10 @@ def test_no_statement_of_a_file_a_chunk_or_a_round_reads_a_whole_table(database:
         partial(files.find_file, alice, file_id),
         partial(files.find_with_trash, alice, file_id),
         partial(files.pieces, version_id, -1, 10),
+        partial(
+            files.pieces, database.read(files.find_file, alice, file_id).version_id, -1, 10
+        ),  # which looks for its key
+        partial(sealing.account_key, alice.account_id),
         partial(files.resolve, alice, "", ["a"]),
         partial(files.page, alice, "", with_trash=False, after=None, limit=10),
         partial(files.page, alice, "", with_trash=False, after=("file", "a", file_id), limit=10, prefix="a"),
@@ -270,6 +278,25 @@ def test_no_statement_of_the_event_feed_or_of_an_admin_key_reads_a_whole_table(
     )
 
 
+def test_no_statement_about_certificates_but_their_list_reads_a_whole_table(
+    database: Meta, statements: Statements
+) -> None:
+    moment = database.run(now)
+    joined, renewed = (certificates.NewCertificate(serial, "node4", "ca", moment, moment + HOUR) for serial in "ab")
+    check(
+        database,
+        statements,
+        partial(certificates.invite, "digest", "node4", HOUR, "the test"),
+        partial(certificates.use, "digest", "node4", "key"),
+        partial(certificates.record_joined, "digest", "key", joined),
+        partial(certificates.record_renewed, "a", renewed),
+        partial(certificates.check, "a", "node4"),
+        partial(certificates.revoke, "node4", "the test"),
+        certificates.revoked_serials,
+        certificates.sweep,
+    )
+
+
 def test_no_page_of_a_check_reads_a_whole_table(database: Meta, statements: Statements) -> None:
     alice = database.enroll()
     folder = database.mkdir(alice, "folder")
@@ -358,6 +385,38 @@ def check(database: Meta, statements: Statements, *works: Callable[[], object], 
         for sql, values in list(statements.seen):
             assert not database.run(scanned, sql, values), sql
             assert sorts or "RECURSIVE" in sql or not database.run(is_sorting, sql, values), sql
+
+
+def test_no_statement_of_sealing_what_was_stored_before_reads_a_whole_table(
+    database: Meta, statements: Statements
+) -> None:
+    alice = database.enroll()
+    with meta_fixture.sealing_with(None):
+        file_id = database.put(alice, "a", 10)
+    (version_id,) = (version_id for (version_id,) in database.rows("SELECT version_id FROM version"))
+    (upload_id,) = database.read(unsealed.answers, "", 9)
+    check(
+        database,
+        statements,
+        unsealed.look,
+        partial(unsealed.versions, "", 9),
+        partial(unsealed.give_key, version_id),
+        partial(unsealed.answers, "", 9),
+        partial(unsealed.seal_answer, upload_id),
+    )
+    (one,) = database.read(unsealed.chunks, "", 9).chunks
+    new_chunk_id = new_id()
+    sealed = Sealed(new_chunk_id, "sum", ("pool",))
+    check(
+        database,
+        statements,
+        unsealed.begin,
+        partial(unsealed.chunks, "", 9),
+        partial(unsealed.plan, new_chunk_id, 26),
+        partial(unsealed.swap, one, sealed, Copies(1, 1), HOUR),
+        unsealed.end,
+    )
+    assert database.chunks_of(file_id) == [new_chunk_id]
 
 
 def test_a_scan_would_be_noticed(database: Meta, statements: Statements) -> None:

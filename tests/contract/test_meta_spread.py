@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NODES = ["node1", "node2", "node3", "node4"]
 
+pytestmark = pytest.mark.usefixtures("unsealed")  # lengths are those that tests give
+
 
 @pytest.fixture
 def alice(database: Meta) -> Caller:

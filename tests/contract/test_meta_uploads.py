@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cloudgrpc.errors import Missing, NameTaken, QuotaExceeded, RequestIdReused, UploadEnded, VersionMoved
 from cloudgrpc.meta import changes, copies, files, nodes, uploads
 from cloudgrpc.meta.models import Account, Entry, Receipt, Upload, UploadChunk, Version, new_id
-from cloudgrpc.meta.uploads import Answer, Planned, Stored
+from cloudgrpc.meta.uploads import Answer, Opened, Planned, Stored
 from contract.meta_fixture import HOUR, KEEP, LIMITS, NOT_IDS, Meta, plan, wish_for
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def deadlocks(database: Meta, request: pytest.FixtureRequest) -> Callable[[], in
     return lambda: log.read_text(errors="replace").count("deadlock detected")
 
 
-def begin(person: Caller, name: str, size: int, **wish: Any) -> functools.partial[Answer | None]:
+def begin(person: Caller, name: str, size: int, **wish: Any) -> functools.partial[Answer | Opened]:
     return functools.partial(uploads.begin, new_id(), wish_for(person, name, size, **wish), [], HOUR, LIMITS)
 
 
@@ -255,7 +255,7 @@ def test_uploads_racing_for_the_last_bytes_never_pass_the_quota(database: Meta, 
     database.put(person, "before", *([before] if before else []))
     answers = database.race([begin(person, f"file{n}", size) for n, size in enumerate(sizes)])
     refused = [size for size, answer in zip(sizes, answers, strict=True) if isinstance(answer, QuotaExceeded)]
-    taken = [size for size, answer in zip(sizes, answers, strict=True) if answer is None]
+    taken = [size for size, answer in zip(sizes, answers, strict=True) if isinstance(answer, Opened)]
     assert len(refused) + len(taken) == len(sizes)
     assert database.used(person.account_id) == (before, sum(taken)) == database.counted(person.account_id)
     assert before + sum(taken) <= 1000
@@ -329,7 +329,7 @@ def test_a_retry_takes_the_place_of_an_unfinished_try(database: Meta, alice: Cal
 
 def test_retries_that_come_at_once_leave_one_upload(database: Meta, alice: Caller) -> None:
     answers = database.race([begin(alice, "a", 400, request_id="r") for _ in range(3)])
-    assert answers == [None] * 3  # each in the place of the one before
+    assert [type(answer) for answer in answers] == [Opened] * 3  # each in the place of the one before
     assert database.used(alice.account_id) == (0, 400) == database.counted(alice.account_id)
     assert database.run(Upload.select().where(Upload.state == "open").count) == 1
 
@@ -484,7 +484,7 @@ def test_many_uploads_into_one_folder_at_once_never_lock_each_other_out(
         works += [functools.partial(uploads.commit, upload_id, [], "d", 1, KEEP), begin(alice, f"next{n}", 1)]
     before = deadlocks()
     answers = database.race(works)
-    assert all(answer is None or isinstance(answer, Answer) for answer in answers)
+    assert all(isinstance(answer, Opened | Answer) for answer in answers)
     assert database.used(alice.account_id) == (80, 8) == database.counted(alice.account_id)
     assert deadlocks() == before  # found by the server only after a second
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chunk_stores import SECRET, random_chunk
+from chunk_stores import KNOWN, random_chunk
 from cloudgrpc.chunks.base import Chunk, check_id
 from cloudgrpc.chunks.memory import MemoryStore
 from cloudgrpc.chunks.remote import RemoteStore
@@ -186,7 +186,7 @@ def test_a_cancelled_put_ends_its_writes_before_it_ends_itself(troubles: Trouble
 
 def test_a_hung_node_costs_its_deadline_and_no_more(troubles: Troubles) -> None:
     async def main(port: int) -> tuple[str, ...]:
-        hung = RemoteStore("hung", "127.0.0.1", port, SECRET, 0.5)
+        hung = RemoteStore("hung", "127.0.0.1", port, KNOWN, 0.5)
         stores = [hung, MemoryStore("b"), MemoryStore("c")]
         try:
             return await ReplicatedStore(stores, 2, 2, troubles).put(random_chunk())

@@ -62,7 +62,7 @@ class FakeNode(MemoryStore):
         self.reads.append(chunk_id)
         return await super().get(chunk_id)
 
-    async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int) -> None:
+    async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int, source_id: str = "") -> None:
         raise AssertionError("nobody repairs here")
 
     async def verify(self, claims: Sequence[Claim]) -> Verified:

@@ -27,6 +27,7 @@ LOOKING = {
     "ListPayments",
     "GetPaymentTotals",
     "ListAdminKeys",
+    "ListCertificates",
     "CheckCluster",
     "ReconcileCluster",  # how far it is; to open the gateway takes more
 }

@@ -22,6 +22,7 @@ from cloudgrpc.actions.node_watch import NodeWatch
 from cloudgrpc.actions.nodes import Nodes
 from cloudgrpc.actions.overview import Overviews
 from cloudgrpc.actions.readiness import Readiness
+from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.meta import db, schema
 from cloudgrpc.meta.promises import Promise
 from cloudgrpc.meters import Meters
@@ -157,9 +158,9 @@ def test_a_node_counts_what_its_disk_takes_and_gives(site: Site, alice: User) ->
     def grown(name: str) -> list[float]:
         return [after[node][name] - before[node][name] for node in site.node_ports]
 
-    assert grown("cloudgrpc_transferred_bytes_total,direction=in") == [MIB + 3] * 2
-    assert sum(grown("cloudgrpc_transferred_bytes_total,direction=out")) == MIB + 3
-    assert grown("cloudgrpc_disk_used_bytes") == [MIB + 3] * 2
+    assert grown("cloudgrpc_transferred_bytes_total,direction=in") == [MIB + 3 + TAG_BYTES] * 2
+    assert sum(grown("cloudgrpc_transferred_bytes_total,direction=out")) == MIB + 3 + TAG_BYTES
+    assert grown("cloudgrpc_disk_used_bytes") == [MIB + 3 + TAG_BYTES] * 2
     assert grown("cloudgrpc_disk_chunks") == [1, 1]
     for told in after.values():
         assert told["cloudgrpc_disk_capacity_bytes"] == 100 << 30
@@ -255,7 +256,7 @@ def gateway_figures(folder: Path) -> GatewayFigures:
         raise AssertionError("there is no node")
 
     nodes = Nodes(database, config.Cluster(), cluster_id, NodeWatch(), connect)  # type: ignore[arg-type]
-    overviews = Overviews(database, nodes, Census(database, 2), Promise(1, 2, 4.0))
+    overviews = Overviews(database, nodes, Census(database, 2), Promise(1, 2, 4.0), lambda: False)
     return GatewayFigures(Meters(), database, overviews, Readiness(nodes))
 
 
@@ -295,6 +296,8 @@ def agreement(site: Site) -> list[str]:
         "chunks,state=lost": status.chunks.lost,
         "copies_missing": status.chunks.copies_missing,
         "copies_missing_bytes": status.chunks.bytes_missing,
+        "unsealed_chunks": status.chunks.unsealed,
+        "unsealed_bytes": status.chunks.bytes_unsealed,
         "files": status.total_files,
         "accounts": status.total_users,
         "sessions": status.sessions,
@@ -320,6 +323,7 @@ def recount(site: Site) -> Figures:
         here[chunk_id] = here.get(chunk_id, 0) + (node_id in online)
     needed = dict(rows("SELECT chunk_id, length FROM chunk WHERE chunk_id IN (SELECT chunk_id FROM extent)"))
     lacking = {chunk_id: 2 - here[chunk_id] for chunk_id in needed if here.get(chunk_id, 2) < 2}
+    unsealed = needed.keys() & {chunk_id for (chunk_id,) in rows("SELECT chunk_id FROM chunk WHERE NOT is_sealed")}
     parents = dict(rows("SELECT entry_id, parent_id FROM entry"))
     roots = {root_id for (root_id,) in rows("SELECT root_id FROM account")}
 
@@ -332,6 +336,8 @@ def recount(site: Site) -> Figures:
         "chunks,state=lost": sum(chunk_id not in here for chunk_id in needed),
         "copies_missing": sum(lacking.values()),
         "copies_missing_bytes": sum(needed[chunk_id] * copies for chunk_id, copies in lacking.items()),
+        "unsealed_chunks": len(unsealed),
+        "unsealed_bytes": sum(needed[chunk_id] for chunk_id in unsealed),
         "files": sum(is_live(entry_id) for (entry_id,) in rows("SELECT entry_id FROM entry WHERE kind = 'file'")),
         "accounts": len(roots),
         "sessions": len(rows("SELECT session_id FROM session")),

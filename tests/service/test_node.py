@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 
-from chunk_stores import SECRET, Driven, chunk_of, driving, open_disk, random_chunk, serving, tree
+from chunk_stores import KNOWN, SECRET, Driven, chunk_of, driving, open_disk, random_chunk, serving, tree
 from cloudgrpc import rpc
 from cloudgrpc.actions import node_disk
 from cloudgrpc.chunks.base import Chunk, checksum_of
@@ -41,6 +41,7 @@ from cloudgrpc.pb.cloud_storage_pb2_grpc import (
     NodeServiceStub,
     add_NodeServiceServicer_to_server,
 )
+from cloudgrpc.trust.secrets import Secret
 from program import ROOT, clean_environment, free_port
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Nodes:
         return SimpleNamespace(port=port, disk=Driven(self.runner, disk), remote=Driven(self.runner, remote))
 
     async def _remote(self, node_id: str, port: int, secret: str, timeout_s: float) -> RemoteStore:
-        store = RemoteStore(node_id, "127.0.0.1", port, secret, timeout_s)
+        store = RemoteStore(node_id, "127.0.0.1", port, Secret.of(secret), timeout_s)
         self.stack.push_async_callback(store.close)
         return store
 
@@ -365,7 +366,7 @@ def test_a_wrong_secret_is_named_as_such(nodes: Nodes) -> None:
 
 def test_closing_a_store_fails_its_calls_and_cancels_nobody() -> None:
     async def main(port: int) -> None:
-        store = RemoteStore("node1", "127.0.0.1", port, SECRET, 30)
+        store = RemoteStore("node1", "127.0.0.1", port, KNOWN, 30)
         under_way = asyncio.create_task(store.get("a" * 32))
         await asyncio.sleep(0.05)
         await store.close()
@@ -396,6 +397,7 @@ class Gateway(NodeServiceServicer):
         self.registered: list[pb.RegisterNodeRequest] = []
         self.heard: list[pb.HeartbeatRequest] = []
         self.refusals: list[CloudError] = []
+        self.heartbeat_refusals: list[CloudError] = []
         self.forgets = 0
         self.changed = threading.Condition()
 
@@ -411,6 +413,8 @@ class Gateway(NodeServiceServicer):
         with self.changed:
             self.heard.append(request)
             self.changed.notify_all()
+        if self.heartbeat_refusals:
+            self._refuse(context, self.heartbeat_refusals.pop(0))
         if self.forgets:
             self.forgets -= 1
             self._refuse(context, NodeUnknown(node_id=request.node_id))
@@ -525,6 +529,20 @@ def test_a_forgotten_node_registers_again_with_its_cluster(tmp_path: Path) -> No
         gateway.wait_for(lambda: len(gateway.registered) >= 2)
     assert [request.cluster_id for request in gateway.registered[:2]] == ["", "c1"]
     assert len({request.instance_id for request in gateway.registered}) == 1
+
+
+def test_a_node_that_was_in_outlives_a_secret_that_is_changed_too_early(tmp_path: Path) -> None:
+    """Its file is read again, so that whoever changes it can still put it right."""
+    gateway = Gateway()
+    gateway.heartbeat_refusals = [ClusterSecretWrong(), ClusterSecretWrong(), NodeUnknown(node_id="node1")]
+    with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port) as process:
+        gateway.wait_for(lambda: gateway.registered)
+        gateway.refusals = [ClusterSecretWrong()]
+        gateway.wait_for(lambda: len(gateway.registered) >= 3 and len(gateway.heard) >= 4)
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "waiting for the gateway" in err
 
 
 def test_a_node_whose_id_is_taken_tries_again(tmp_path: Path) -> None:

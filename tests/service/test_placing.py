@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chunk_stores import SECRET, open_disk, serving
+from chunk_stores import KNOWN, SECRET, open_disk, serving
 from cloudgrpc import config, rpc
 from cloudgrpc.errors import DiskFailed, NodeRemoved, NodesTooFew
 from cloudgrpc.meta import schema
@@ -54,7 +54,7 @@ class Town:
         self.stack.callback(disk.close)
         port = await self.stack.enter_async_context(serving(disk))
         place = Place("127.0.0.1", port, 1, zone=zone)
-        membership = Membership(disk, place, self.address, SECRET, lambda _pool: joined.set())
+        membership = Membership(disk, place, self.address, KNOWN, lambda _pool: joined.set())
         keeping = asyncio.create_task(membership.keep())
         self.stack.push_async_callback(_ended, keeping)
         await asyncio.wait([keeping, asyncio.create_task(joined.wait())], return_when=asyncio.FIRST_COMPLETED)
@@ -97,9 +97,9 @@ async def town(meta: Meta, folder: Path, **settings: Any) -> AsyncIterator[Town]
     alice = meta.enroll(quota=1 << 30)
     meta.sql("DELETE FROM node")
     async with contextlib.AsyncExitStack() as stack:
-        house = build(whole, meta.database, SECRET, meta.run(schema.cluster_id), Outside(_no_mail, None))
+        house = build(whole, meta.database, KNOWN, meta.run(schema.cluster_id), Outside(_no_mail, None))
         stack.push_async_callback(house.close)
-        server = build_server(house, whole, SECRET)
+        server = build_server(house, whole, KNOWN)
         port = rpc.listen(server, "127.0.0.1", 0, "")
         await server.start()
         stack.push_async_callback(server.stop, None)
@@ -189,7 +189,7 @@ def test_a_removed_node_is_told_so_and_ends(meta: Meta, tmp_path: Path) -> None:
     async def main() -> None:
         async with town(meta, tmp_path) as here:
             disk = await here.add("node1")
-            keeping = Membership(disk, Place("127.0.0.1", 9, 1), here.address, SECRET, lambda _pool: None).keep()
+            keeping = Membership(disk, Place("127.0.0.1", 9, 1), here.address, KNOWN, lambda _pool: None).keep()
             meta.run(remove, "node1")
             with pytest.raises(NodeRemoved, match="node1 was removed"):
                 await asyncio.wait_for(keeping, 20)

@@ -13,6 +13,7 @@ import pytest
 from cloudgrpc import config
 from cloudgrpc.config import Config, load
 from cloudgrpc.errors import SettingsWrong
+from cloudgrpc.setting_names import SECRET_KEYS
 
 CONFIG_TOML = Path(__file__).resolve().parents[2] / "config.toml"
 SECRET = "sixteen characters at least"
@@ -46,7 +47,7 @@ def test_the_file_for_people_explains_every_key() -> None:
 
 
 def test_the_file_for_people_names_every_secret_file() -> None:
-    for _, key in config.SECRET_KEYS:
+    for _, key in SECRET_KEYS:
         assert f'{key}_file = "PATH"' in CONFIG_TOML.read_text(encoding="utf-8")
 
 
@@ -165,6 +166,7 @@ def test_all_faults_are_told_at_once_each_by_its_place(tmp_path: Path) -> None:
         ("[cluster]\nheartbeat_s = 9\noffline_after_s = 9", "[cluster] offline_after_s"),
         ("[drive]\nupload_lease_s = 100\n[upkeep]\ngrace_s = 100", "[upkeep] grace_s"),
         ('[cluster]\nsecret = "short"', "[cluster] secret"),
+        ('[cluster]\nold_secrets = ["short"]', "[cluster] old_secrets"),
         ('[gateway]\ndigest_key = "short"', "[gateway] digest_key"),
     ],
 )
@@ -200,6 +202,20 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     kept.write_text(f"{SECRET}\n")
     environment = {"CLOUDGRPC_CLUSTER_SECRET_FILE": str(kept)}
     assert load(environment=environment, folder=tmp_path).cluster.secret == SECRET
+
+
+def test_a_secret_that_is_rotated_keeps_its_file_and_what_is_accepted_besides(tmp_path: Path) -> None:
+    kept = tmp_path / "secret"
+    kept.write_text(f"{SECRET}\n{SECRET} of before\n")
+    old = [f"{SECRET} of long ago"]
+    environment = {
+        "CLOUDGRPC_CLUSTER_SECRET_FILE": str(kept),
+        "CLOUDGRPC_CLUSTER_OLD_SECRETS": json.dumps(old),
+        "CLOUDGRPC_ENCRYPTION_MASTER_KEY_FILE": "",
+    }
+    settings = load(environment=environment, folder=tmp_path)
+    assert (settings.cluster.secret_file, settings.cluster.old_secrets) == (str(kept), tuple(old))
+    assert settings.encryption == config.Encryption()
 
 
 @pytest.mark.parametrize("content", [None, "", " \n"])

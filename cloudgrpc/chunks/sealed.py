@@ -1,0 +1,60 @@
+"""A store whose chunks are sealed: whoever holds it sees plain bytes, and what it is made of only ciphertext."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from cloudgrpc.chunks.base import Chunk, check_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cloudgrpc.chunks.base import ChunkStore
+    from cloudgrpc.core.sealing import Seal
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+INLINE_BYTES = 64 << 10  # sealing or hashing less takes no longer than the hop to another thread
+
+
+def closed(seal: Seal, chunk_id: str, position: int, parts: Sequence[bytes | memoryview]) -> Chunk:
+    """The sealed chunk, about to travel."""
+    return Chunk.of_parts(chunk_id, seal.close(chunk_id, position, parts))
+
+
+class SealedStore:
+    """Wraps a store for chunks of one content, whose positions in it are known. A chunk's checksum is that of the bytes
+    as they are stored; what does not open is corrupt, however well it verifies."""
+
+    def __init__(self, inner: ChunkStore, seal: Seal, positions: Mapping[str, int]) -> None:
+        self._inner = inner
+        self._seal = seal
+        self._positions = positions
+
+    @property
+    def name(self) -> str:
+        return self._inner.name
+
+    async def put(self, chunk: Chunk) -> tuple[str, ...]:
+        check_id(chunk.chunk_id)
+        position = self._positions[chunk.chunk_id]
+        sealed = await _done(len(chunk.data), closed, self._seal, chunk.chunk_id, position, [chunk.data])
+        return await self._inner.put(sealed)
+
+    async def get(self, chunk_id: str) -> Chunk:
+        chunk = await self._inner.get(chunk_id)
+        data = await _done(len(chunk.data), self._seal.open, chunk_id, self._positions[chunk_id], chunk.data)
+        return Chunk(chunk_id, data, chunk.checksum)
+
+    async def delete(self, chunk_ids: Sequence[str]) -> list[str]:
+        return await self._inner.delete(chunk_ids)
+
+    async def page(self, after: str, limit: int) -> list[str]:
+        return await self._inner.page(after, limit)
+
+
+async def _done(length: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`work` with so many bytes, in a thread that releases the lock of all while it seals, if they are many."""
+    return work(*args, **kwargs) if length < INLINE_BYTES else await asyncio.to_thread(work, *args, **kwargs)

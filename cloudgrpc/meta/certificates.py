@@ -1,0 +1,196 @@
+"""Who was invited to join as which node, and which certificates the cluster's authority has signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloudgrpc.errors import (
+    CertificateRevoked,
+    CertificateUnknown,
+    JoinCodeExpired,
+    JoinCodeForOther,
+    JoinCodeUnknown,
+    JoinCodeUsed,
+)
+from cloudgrpc.meta import events
+from cloudgrpc.meta.db import locked, now
+from cloudgrpc.meta.models import Certificate, Invite
+
+KEPT_US = 30 * 86400 * 1_000_000  # that what is over is still listed
+
+
+@dataclass(frozen=True)
+class NewCertificate:
+    """What was signed; times in microseconds since 1970, by the clock of the machine that signed."""
+
+    serial: str
+    node_id: str
+    authority: str
+    issued_at: int
+    expires_at: int
+
+
+# Joining
+
+
+def invite(digest: str, node_id: str, life_us: int, operator: str) -> int:
+    """Let whoever has the secret of this digest join as the node; returns until when."""
+    moment = now()
+    Invite.insert(
+        digest=digest, node_id=node_id, created_by=operator, created_at=moment, expires_at=moment + life_us
+    ).execute()
+    events.record(
+        "node.invited",
+        f"a code was made by which a machine may join as {node_id}",
+        node_id=node_id,
+        by=events.OPERATOR,
+        operator=operator,
+    )
+    return moment + life_us
+
+
+def use(digest: str, node_id: str, key_digest: str) -> None:
+    """Take the code for this key. It is one key's for good: the same may ask again, after an answer that was lost.
+
+    Raises: JoinCodeUnknown, JoinCodeExpired, JoinCodeForOther, JoinCodeUsed.
+    """
+    taken = (
+        Invite.update(used_by=key_digest)
+        .where(
+            (Invite.digest == digest)
+            & (Invite.node_id == node_id)
+            & (Invite.used_by << ["", key_digest])
+            & (Invite.expires_at > now())
+        )
+        .execute()
+    )
+    if not taken:
+        _refuse(digest, node_id, key_digest)
+
+
+def record_joined(digest: str, key_digest: str, certificate: NewCertificate) -> None:
+    """A certificate that was signed for a code; only what is recorded may be handed out.
+
+    Raises: as `use`, when the code was taken back or ran out meanwhile.
+    """
+    use(digest, certificate.node_id, key_digest)
+    _record(certificate, f"{certificate.node_id} joined and got a certificate")
+
+
+def record_renewed(old_serial: str, certificate: NewCertificate) -> None:
+    """Raises: CertificateRevoked, CertificateUnknown when the one it follows is not among ours."""
+    # Locked, so that of a renewal and a revocation at once the second sees the first.
+    list(locked(Certificate.select().where(Certificate.serial == old_serial)))
+    check(old_serial, certificate.node_id)
+    _record(certificate, f"the certificate of {certificate.node_id} was renewed")
+
+
+def check(serial: str, node_id: str) -> None:
+    """Whether this is a good certificate of the node; its dates were looked at when it was shown.
+
+    Raises: CertificateRevoked, CertificateUnknown.
+    """
+    found = Certificate.get_or_none(Certificate.serial == serial)
+    if found is None or found.node_id != node_id:
+        raise CertificateUnknown(node_id=node_id)
+    if found.revoked_at is not None:
+        raise CertificateRevoked(name=node_id, serial=serial)
+
+
+def _record(certificate: NewCertificate, message: str) -> None:
+    Certificate.insert(
+        serial=certificate.serial,
+        node_id=certificate.node_id,
+        authority=certificate.authority,
+        issued_at=certificate.issued_at,
+        expires_at=certificate.expires_at,
+    ).execute()
+    events.record(
+        "certificate.issued",
+        message,
+        node_id=certificate.node_id,
+        serial=certificate.serial,
+        authority=certificate.authority,
+    )
+
+
+def _refuse(digest: str, node_id: str, key_digest: str) -> None:
+    """Raises: why the code cannot be used."""
+    found = Invite.get_or_none(Invite.digest == digest)
+    if found is None:
+        raise JoinCodeUnknown
+    if found.node_id != node_id:
+        raise JoinCodeForOther(node_id=node_id)
+    if found.used_by not in {"", key_digest}:  # first: that somebody else has it is worse than that it is late
+        raise JoinCodeUsed(node_id=node_id)
+    raise JoinCodeExpired(node_id=node_id)
+
+
+# Revoking
+
+
+def revoke(node_id: str, operator: str) -> tuple[list[str], int]:
+    """Refuse the node's certificates, and take its codes back; returns the serials that were good until now, and how
+    many codes nobody had used. Raises: CertificateUnknown when there is nothing to refuse."""
+    moment = now()
+    live = Invite.select().where((Invite.node_id == node_id) & (Invite.expires_at > moment))
+    codes = [each.used_by for each in live]
+    # All codes, also used ones: a join that is under way finds its code gone, or is over when this goes on.
+    Invite.delete().where(Invite.node_id == node_id).execute()
+    of_node = Certificate.node_id == node_id
+    list(locked(Certificate.select().where(of_node)))  # a renewal that is under way is over when this goes on
+    Certificate.update(revoked_at=moment).where(of_node & Certificate.revoked_at.is_null()).execute()
+    revoked = Certificate.select().where(
+        of_node & (Certificate.revoked_at == moment) & (Certificate.expires_at > moment)
+    )
+    good = [each.serial for each in revoked.order_by(Certificate.issued_at)]
+    if not good and not codes:
+        raise CertificateUnknown(node_id=node_id)
+    events.record(
+        "certificate.revoked",
+        f"the certificates of {node_id} were revoked: it is refused until it is invited again",
+        node_id=node_id,
+        by=events.OPERATOR,
+        operator=operator,
+        serials=good,
+    )
+    return good, codes.count("")
+
+
+def revoked_serials() -> list[str]:
+    """Of certificates that would be good by their dates."""
+    live = Certificate.select(Certificate.serial).where(
+        Certificate.revoked_at.is_null(False) & (Certificate.expires_at > now())
+    )
+    return [each.serial for each in live.order_by(Certificate.expires_at)]
+
+
+# Looking
+
+
+@dataclass(frozen=True)
+class Found:
+    """`certificates`: by node, the newest last. `invites`: codes that can still be used."""
+
+    certificates: list[Certificate]
+    invites: list[Invite]
+    read_at: int
+
+    def is_good(self, certificate: Certificate) -> bool:
+        return certificate.revoked_at is None and certificate.expires_at > self.read_at
+
+
+def look() -> Found:
+    moment = now()
+    unused = Invite.select().where((Invite.expires_at > moment) & (Invite.used_by == ""))
+    return Found(
+        list(Certificate.select().order_by(Certificate.node_id, Certificate.issued_at)),
+        list(unused.order_by(Invite.expires_at)),
+        moment,
+    )
+
+
+def sweep() -> None:
+    """Forget what has been over for a while."""
+    Certificate.delete().where(Certificate.expires_at < now() - KEPT_US).execute()
+    Invite.delete().where(Invite.expires_at < now() - KEPT_US).execute()

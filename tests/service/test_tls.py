@@ -1,0 +1,360 @@
+"""TLS between real processes: the whole job with certificates, and everybody who must be refused, on both sides."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import time
+from concurrent import futures
+from contextlib import closing, redirect_stderr
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import pytest
+
+from cloudgrpc import cli, rpc
+from cloudgrpc.chunks.base import checksum_of
+from cloudgrpc.chunks.remote import RemoteStore
+from cloudgrpc.clients.session import Gateway, Session
+from cloudgrpc.clients.transfer import Transfers
+from cloudgrpc.errors import CertificateOver, CertificateRevoked, CloudError, Exit, IdentityWrong, NodeUnavailable
+from cloudgrpc.links import Link
+from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
+from cloudgrpc.trust.authority import Authority
+from cloudgrpc.trust.gateway_papers import certify
+from cloudgrpc.trust.identity import THE_GATEWAY, Identity, node_identity
+from cloudgrpc.trust.papers import Papers
+from cloudgrpc.trust.secrets import Secret
+from operating import admin, admin_key
+from program import HOST
+from tls_cluster import TlsCluster, tls_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STRANGER = "a" * 32
+DAY_S = 86400
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsCluster]:
+    cluster = TlsCluster(tmp_path_factory.mktemp("tls"), upkeep_round_s=0.3)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def issued(folder: Path, authority: Authority, identity: Identity, roots: bytes) -> rpc.Tls:
+    """The papers of a party as this authority makes them, which believes `roots`."""
+    papers = Papers(folder, identity)
+    certify(authority, papers, [])
+    return rpc.Tls(papers.tls.key, papers.tls.certificate, roots)
+
+
+def expired(tls: TlsCluster, folder: Path, identity: Identity) -> rpc.Tls:
+    """By the cluster's own authority, an hour ago, for a minute."""
+    then = Authority(tls.certs, 60 / DAY_S, lambda: time.time() - 3600)
+    return issued(folder, then, identity, tls.authority.bundle)
+
+
+def secret_of(tls: TlsCluster) -> Secret:
+    return Secret.of((tls.data / "secrets" / "cluster.key").read_text().strip())
+
+
+def asked(tls: TlsCluster, port: int, shown: rpc.Tls | None, expected: Identity, method: str, request: Any) -> Any:
+    """What a party of the cluster hears that shows these papers. Raises: CloudError, as that party tells it."""
+
+    async def ask() -> Any:
+        link: Link[Any] = Link(
+            HOST, port, NodeServiceStub, papers=(lambda: shown) if shown else None, expected=expected.host
+        )
+        metadata = ((rpc.SECRET_KEY, secret_of(tls).current),)
+        try:
+            return await getattr(link.calls, method)(request, timeout=5, metadata=metadata)
+        except grpc.aio.AioRpcError as failure:
+            raise await link.why(failure) or rpc.error_of(failure, link.address) from failure
+        finally:
+            await link.close()
+
+    return asyncio.run(ask())
+
+
+def registered(tls: TlsCluster, shown: rpc.Tls | None, node_id: str = "node9") -> Any:
+    request = pb.RegisterNodeRequest(
+        node_id=node_id, host=HOST, port=1, storage_capacity=1, instance_id=STRANGER, cpu_cores=1
+    )
+    return asked(tls, tls.cluster_port, shown, THE_GATEWAY, "RegisterNode", request)
+
+
+def events(tls: TlsCluster, kind: str) -> list[str]:
+    return [row[0] for row in tls.rows(f"SELECT message FROM event WHERE kind = '{kind}' ORDER BY event_id")]
+
+
+def told_by(tls: TlsCluster, name: str, words: str) -> None:
+    """The refused side says it in its log, and an event records it."""
+    tls.wait(lambda: words in tls.programs[name].err.read_text(), 5, f"{name} saying {words!r}")
+
+
+def recorded(tls: TlsCluster, kind: str, *words: str) -> None:
+    def found() -> bool:
+        return any(all(word in message for word in words) for message in events(tls, kind))
+
+    tls.wait(found, 5, f"an event {kind} with {words}: {events(tls, kind)}")
+
+
+def test_the_whole_job_is_done_with_tls_and_a_lost_copy_goes_from_node_to_node(tls: TlsCluster) -> None:
+    alice = tls.enroll("alice@example.org")
+    content = os.urandom(9 << 20)
+    file_id = alice.upload("film.bin", content).file_id
+    lost = tls.chunks_of(file_id)[0]
+    holder = tls.holders(lost)[0]
+    tls.chunk_files(holder)[lost].unlink()
+    assert alice.download(file_id) == content
+    assert "node1" in admin(tls, "--nodes")  # the data folder has what the gateway is believed by
+    tls.wait(lambda: len(tls.holders(lost)) == 2, what="the copy made again")
+    assert alice.download(file_id) == content
+
+
+@pytest.mark.parametrize(
+    ("kind", "ours", "theirs"),
+    [
+        ("none", "it wants one, and none was shown", "it showed no certificate"),
+        ("stranger", "by no authority that is trusted there", "its certificate is by no authority of this cluster"),
+        ("expired", "it expired on", "its certificate has expired"),
+    ],
+)
+@pytest.mark.parametrize("where", ["gateway", "node1"])
+def test_a_caller_without_a_good_certificate_is_refused_with_words_on_both_sides(
+    tls: TlsCluster, tmp_path: Path, where: str, kind: str, ours: str, theirs: str
+) -> None:
+    bundle, port = tls.authority.bundle, tls.cluster_port if where == "gateway" else tls.node_port("node1")
+    stranger = Authority.create(tmp_path / "stranger")
+    shown = {
+        "none": lambda: rpc.Tls(b"", b"", bundle),
+        "stranger": lambda: issued(tmp_path / "stranger", stranger, node_identity("node2"), bundle),
+        "expired": lambda: expired(tls, tmp_path, node_identity("node2")),
+    }[kind]()
+    expected = THE_GATEWAY if where == "gateway" else node_identity(where)
+    with pytest.raises(CloudError, match=ours) as refused:
+        asked(tls, port, shown, expected, "ListChunks", pb.ListChunksRequest())
+    assert refused.value.code == "certificate_refused"
+    told_by(tls, where, f"port {port}, did not come about: {theirs}")
+    recorded(tls, "refused.handshake_refused", f"port {port},", theirs)
+
+
+def test_a_server_by_another_authority_or_out_of_date_or_for_another_name_is_not_spoken_to(
+    tls: TlsCluster, tmp_path: Path
+) -> None:
+    bundle, node1 = tls.authority.bundle, tls.papers(node_identity("node1"))
+    stranger = Authority.create(tmp_path / "stranger")
+    for shown, code in (
+        (issued(tmp_path / "stranger", stranger, THE_GATEWAY, bundle), "certificate_untrusted"),
+        (expired(tls, tmp_path, THE_GATEWAY), "certificate_expired"),
+        (tls.papers(node_identity("node2")), "certificate_elsewhere"),  # a node in the gateway's place
+    ):
+        with serving(shown) as (port, heard), pytest.raises(CloudError) as refused:
+            asked(tls, port, node1, THE_GATEWAY, "Heartbeat", pb.HeartbeatRequest())
+        assert refused.value.code == code
+        assert not heard
+    assert "node2.node.cloudgrpc, not for gateway.gateway.cloudgrpc" in str(refused.value)
+
+
+def test_a_node_cannot_do_what_only_a_gateway_may(tls: TlsCluster) -> None:
+    node2, node1 = tls.papers(node_identity("node2")), node_identity("node1")
+    port, chunk = tls.node_port("node1"), STRANGER
+    for method, request in (
+        ("StoreChunk", pb.StoreChunkRequest(chunk_id=chunk, chunk_data=b"x", checksum=checksum_of(b"x"))),
+        ("DeleteChunks", pb.DeleteChunksRequest(chunk_ids=[chunk])),
+        ("ListChunks", pb.ListChunksRequest()),
+    ):
+        with pytest.raises(IdentityWrong, match="needs the certificate of a gateway; what was shown is node2"):
+            asked(tls, port, node2, node1, method, request)
+    told_by(tls, "node1", "needs the certificate of a gateway; what was shown is node2.node.cloudgrpc")
+    recorded(tls, "refused.identity_wrong", "node1 refused", "what was shown is node2.node.cloudgrpc")
+    with pytest.raises(CloudError) as answered:  # nodes fetch from each other
+        asked(tls, port, node2, node1, "RetrieveChunk", pb.RetrieveChunkRequest(chunk_id=chunk))
+    assert answered.value.code == "chunk_missing"
+
+
+def test_a_node_speaks_for_itself_only(tls: TlsCluster) -> None:
+    node2 = tls.papers(node_identity("node2"))
+    with pytest.raises(IdentityWrong, match="the node 'node1' that it speaks of; what was shown is node2"):
+        registered(tls, node2, "node1")
+    with pytest.raises(IdentityWrong, match="a node; what was shown is gateway"):
+        registered(tls, tls.papers(), "node1")
+    told_by(tls, "gateway", "what was shown is node2.node.cloudgrpc")
+    recorded(tls, "refused.identity_wrong", "RegisterNode", "what was shown is node2.node.cloudgrpc")
+
+
+def test_a_node_with_the_certificate_of_another_one_stops_and_says_why(tls: TlsCluster, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for name in ("certs", "secrets"):
+        (data / name).mkdir(mode=0o700, parents=True)
+    (data / "certs" / "ca.crt").write_bytes(tls.authority.bundle)
+    (data / "certs" / "joined.json").write_bytes((tls.certs / "joined.json").read_bytes())
+    for ending in ("key", "crt"):
+        (data / "certs" / f"node8.{ending}").touch(0o600)
+        (data / "certs" / f"node8.{ending}").write_bytes((tls.certs / f"node2.{ending}").read_bytes())
+    (data / "secrets" / "cluster.key").touch(0o600)
+    (data / "secrets" / "cluster.key").write_text(secret_of(tls).current + "\n")
+    node = tls.start_node("node8", ready=False, data=data)
+    assert node.wait(10) != Exit.OK
+    assert "node2" in node.err.read_text()
+
+
+def test_a_call_to_a_node_that_shows_the_certificate_of_another_is_told_so(tls: TlsCluster) -> None:
+    async def fetched() -> None:
+        store = RemoteStore(
+            "node1",
+            HOST,
+            tls.node_port("node2"),
+            secret_of(tls),
+            5,
+            papers=tls.papers,
+            expected=node_identity("node1").host,
+        )
+        try:
+            await store.get(STRANGER)
+        finally:
+            await store.close()
+
+    with pytest.raises(NodeUnavailable, match=r"shows a certificate for node2\.node\.cloudgrpc, not for node1"):
+        asyncio.run(fetched())
+
+
+def test_plaintext_to_tls_is_explained_and_recorded(tls: TlsCluster) -> None:
+    left = tls.run("admin", "--gateway", tls.address, "--status", admin_key=admin_key(tls))
+    assert left.returncode == Exit.NOT_NOW
+    assert left.stderr.count("\n") == 2, left.stderr
+    assert f"{tls.address} speaks TLS only" in left.stderr
+    assert "--ca FILE" in left.stderr
+    told_by(tls, "gateway", f"the gateway, port {tls.port}, did not come about: it spoke plaintext")
+    recorded(tls, "refused.handshake_refused", f"port {tls.port},", "it spoke plaintext")
+    with pytest.raises(CloudError, match="speaks TLS only"):
+        registered(tls, None)
+    recorded(tls, "refused.handshake_refused", f"port {tls.cluster_port},", "it spoke plaintext")
+    assert ".cc:" not in tls.gateway.err.read_text()  # gRPC's own words for it
+
+
+def test_who_was_spoken_to_with_tls_never_hears_plaintext_again(tls: TlsCluster) -> None:
+    key: dict[str, Any] = {"admin_key": admin_key(tls)}
+    known = tls.folder / "home" / ".config" / "cloudgrpc" / "gateways.json"
+    status = ("admin", "--gateway", tls.address, "--status")
+    assert tls.run(*status, "--ca", str(tls.ca), **key).returncode == Exit.OK
+    assert tls.run(*status, **key).returncode == Exit.OK
+    with serving(None) as (port, heard):
+        known.write_text(known.read_text().replace(tls.address, f"{HOST}:{port}"))
+        left = tls.run("admin", "--gateway", f"{HOST}:{port}", "--status", **key)
+        assert (left.returncode, heard) == (Exit.NOT_NOW, [])
+    assert f"{HOST}:{port} does not speak TLS; nothing was sent there." in left.stderr
+    assert str(known) in left.stderr
+
+
+def test_a_revoked_node_is_refused_by_the_gateway_and_by_the_other_nodes(tls: TlsCluster) -> None:
+    node3 = tls.papers(node_identity("node3"))
+    reply = tls.admin.RevokeNode(pb.RevokeNodeRequest(admin_key=admin_key(tls), node_id="node3"), timeout=5)
+    assert len(reply.serials) == 1
+    assert tls.node("node3").wait(10) == CertificateRevoked.exit_code
+    assert "was revoked" in tls.node("node3").err.read_text()
+    with pytest.raises(CertificateRevoked):
+        registered(tls, node3, "node3")
+    recorded(tls, "refused.certificate_revoked", "node3.node.cloudgrpc", reply.serials[0])
+    request = pb.RetrieveChunkRequest(chunk_id=STRANGER)
+
+    def refused() -> bool:
+        try:
+            asked(tls, tls.node_port("node1"), node3, node_identity("node1"), "RetrieveChunk", request)
+        except CloudError as error:
+            return isinstance(error, CertificateRevoked)
+        return False
+
+    tls.wait(refused, 5, "node1 having heard of it")
+    recorded(tls, "refused.certificate_revoked", "node1 refused", reply.serials[0])
+
+
+def test_a_connection_does_not_outlive_the_certificate_it_was_made_with(tls: TlsCluster, tmp_path: Path) -> None:
+    short = Authority(tls.certs, 2 / DAY_S)
+    shown = issued(tmp_path, short, node_identity("node2"), tls.authority.bundle)
+    with closing(tls_channel(tls.cluster_port, shown, THE_GATEWAY)) as channel:
+        heartbeat = NodeServiceStub(channel).Heartbeat
+        metadata = ((rpc.SECRET_KEY, secret_of(tls).current),)
+
+        def answer() -> str:
+            with pytest.raises(grpc.RpcError) as failed:
+                heartbeat(pb.HeartbeatRequest(node_id="node2", instance_id=STRANGER), timeout=5, metadata=metadata)
+            return rpc.error_of(cast("grpc.Call", failed.value), "").code
+
+        assert answer() == "node_unknown"
+        tls.wait(lambda: answer() == CertificateOver.code, 6, "the certificate's end")
+
+
+def test_certificates_are_renewed_while_people_and_nodes_lose_nothing(tmp_path: Path) -> None:
+    """Good for six seconds, renewed after four."""
+    tls = TlsCluster(tmp_path / "brief", nodes=2, days=6 / DAY_S)
+    try:
+        tls.start()
+        user = tls.enroll("bob@example.org")
+        names = [THE_GATEWAY, node_identity("node1"), node_identity("node2")]
+        first = {name: tls.papers(name).certificate for name in names}
+        source, back = tmp_path / "source", tmp_path / "back"
+        source.write_bytes(os.urandom(6 << 20))
+        with Gateway(tls.address, tls.people) as gateway:
+            transfers = Transfers(Session(gateway, user.token))
+            deadline, after = time.monotonic() + 30, 2
+            while after:
+                assert time.monotonic() < deadline
+                uploaded = transfers.upload_file(source)  # a further version each time
+                transfers.download_file(uploaded.file_id, back)
+                assert back.read_bytes() == source.read_bytes()
+                after -= all(tls.papers(name).certificate != first[name] for name in names)
+        assert events(tls, "node.offline") == []
+        log = tls.gateway.err.read_text()
+        assert "failed at chunk" not in log
+        for node_id in ("node1", "node2"):  # with fresh papers, and not once they are needed
+            assert f"{HOST}:{tls.node_port(node_id)} is made anew" in log
+            assert f"{HOST}:{tls.cluster_port} is made anew" in tls.node(node_id).err.read_text()
+    finally:
+        tls.close()
+
+
+def test_beyond_this_machine_nobody_listens_in_plaintext_and_both_ways_out_are_told(tmp_path: Path) -> None:
+    told = io.StringIO()
+    with redirect_stderr(told):
+        for words in (["gateway", "--host", "0.0.0.0"], ["node", "node1", "9", "1", "--host", "0.0.0.0"]):
+            assert cli.run([*words, "--data-dir", str(tmp_path / "new")]) == Exit.NOT_NOW
+    assert told.getvalue().count("certs init") == told.getvalue().count("allow_plaintext = true") == 2
+
+
+class Heard(grpc.GenericRpcHandler):
+    """Answers nothing, and remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def service(self, details: grpc.HandlerCallDetails) -> None:
+        self.calls.append(details.method)
+
+
+class serving:  # noqa: N801 - reads as a verb
+    """A gRPC server with these papers, or in plaintext, that does nothing; its port, and what it was asked."""
+
+    def __init__(self, tls: rpc.Tls | None, port: int = 0) -> None:
+        self._heard = Heard()
+        self._server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[self._heard])
+        credentials = rpc.server_credentials(lambda: tls, demand=False) if tls else None
+        where = f"{HOST}:{port}"
+        self._port = (
+            self._server.add_secure_port(where, credentials) if credentials else self._server.add_insecure_port(where)
+        )
+
+    def __enter__(self) -> tuple[int, list[str]]:
+        self._server.start()
+        return self._port, self._heard.calls
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(0)

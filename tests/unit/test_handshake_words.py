@@ -1,0 +1,21 @@
+"""What gRPC says of handshakes that fail, in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloudgrpc.servers.handshake_words import words_of
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("SSL_ERROR_SSL: error:100000f7:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER: …", "it spoke plaintext"),
+        (":OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: certificate has expired", "its certificate has expired"),
+        (":OPENSSL_internal:CERTIFICATE_VERIFY_FAILED: self-signed certificate", "by no authority of this cluster"),
+        (":OPENSSL_internal:TLSV1_ALERT_UNKNOWN_CA: …", "it does not accept our certificate"),
+        (":OPENSSL_internal:NO_SHARED_CIPHER: …", "no shared cipher"),
+    ],
+)
+def test_why_a_handshake_failed_is_told_in_words(told: str, words: str) -> None:
+    assert words in words_of(told)
