@@ -164,6 +164,14 @@ class AccountUnknown(Missing):
     hint = 'Enroll first with: cloudgrpc shell enroll {email} "YOUR NAME"'
 
 
+class UserUnknown(Missing):
+    """For operators, who look for somebody else."""
+
+    code = "user_unknown"
+    words = "There is no account {user}."
+    hint = "Look for it by a part of the address or the name: cloudgrpc admin --users --search TEXT"
+
+
 class NotInTrash(Missing):
     code = "not_in_trash"
     words = "Nothing called {name} is in the trash."
@@ -689,7 +697,7 @@ class DriveRestored(Unavailable):
 
 class NodesTooFew(Unavailable):
     code = "nodes_too_few"
-    words = "{online} of the {quorum} storage nodes needed are online and well; nothing was kept."
+    words = "{online} of the {quorum} storage nodes needed are online; nothing was kept."
     hint = "Try again when the nodes are back, or ask the operator."
 
 

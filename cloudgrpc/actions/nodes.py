@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from cloudgrpc.chunks.base import ChunkStore
@@ -162,9 +162,19 @@ class Nodes:
         return Candidate(node.node_id, self._free_bytes(node), self.is_suspect(node.node_id), node.zone)
 
     async def takers(self) -> dict[str, Candidate]:
-        """The nodes that take new chunks now, by id: whoever places a chunk chooses among these."""
-        view = await self.view()
-        return {node_id: self.candidate(node) for node_id, node in view.items() if not self.health(node).reason}
+        """The nodes that take new chunks now, by id: whoever places a chunk chooses among these.
+
+        Unwell ones are among them, to be tried last, while the others do not make a quorum: what a node has
+        acknowledged is kept, however late it answers, and to refuse everything would be worse.
+        """
+        online = {node_id: node for node_id, node in (await self.view()).items() if node.is_online}
+        found = {node_id: self.health(node) for node_id, node in online.items()}
+        takers = {node_id: self.candidate(node) for node_id, node in online.items() if not found[node_id].reason}
+        _, quorum = await self.copies()
+        if len(takers) < quorum:
+            unwell = {node_id: self.candidate(node) for node_id, node in online.items() if found[node_id].is_unwell}
+            takers |= {node_id: replace(one, is_suspect=True) for node_id, one in unwell.items()}
+        return takers
 
     def health(self, node: NodeState) -> Health:
         """How well the node is, as this gateway sees it, and why it takes no new chunks if it takes none."""
@@ -196,10 +206,10 @@ class Nodes:
         """Where a new chunk of `length` bytes may go. Raises: NodesTooFew, PoolFull; then nothing may be kept."""
         view = await self.view()
         wanted, quorum = await self.copies()
-        well = [node for node in view.values() if node.is_online and not self.health(node).is_unwell]
-        if len(well) < quorum:
+        online = sum(node.is_online for node in view.values())
+        if online < quorum:
             self.forget_view()
-            raise NodesTooFew(online=len(well), quorum=quorum)
+            raise NodesTooFew(online=online, quorum=quorum)
         takers = list((await self.takers()).values())
         ordered = placement.order(takers, length, [random.uniform(1e-9, 1) for _ in takers])  # noqa: S311 - spread only
         if len(ordered) < quorum:
