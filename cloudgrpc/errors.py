@@ -427,7 +427,7 @@ class NodeForeign(NotNow):
 class NodeRemoved(NotNow):
     code = "node_removed"
     words = "Node {node_id} was removed from the cluster by an operator, with this folder."
-    hint = "Give it a new folder: move this one away, then start the node again."
+    hint = "It can stay stopped. To have it join as a new, empty node, move its folder away and start it again."
 
 
 class NodeNotEmpty(NotNow):
@@ -451,7 +451,7 @@ class NodeNotOffline(NotNow):
 class GatewayNotEmpty(NotNow):
     code = "gateway_not_empty"
     words = "This gateway has {what}; a backup is restored only on an empty one, and nothing was changed."
-    hint = "Start a gateway with an empty data folder or database, and restore there."
+    hint = "Restore on a gateway with an empty folder or database. If that was done here: cloudgrpc admin reconcile"
 
 
 class BackupUnreadable(NotNow):

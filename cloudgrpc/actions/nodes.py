@@ -88,7 +88,7 @@ class Nodes:
         self._viewed_at = self._read_at = -VIEW_S
         self._suspects: dict[str, float] = {}
         self._unwell: set[str] = set()  # of which the log has heard
-        self._placed: dict[str, int] = {}  # bytes sent to a node since it last said how full it is
+        self._placed: dict[str, tuple[int, int]] = {}  # bytes sent to a node since a heartbeat, and that one's time
         self._notes: set[asyncio.Task[None]] = set()
 
     async def register(self, intro: Introduction, cluster_id: str) -> int:
@@ -137,7 +137,6 @@ class Nodes:
             is_read_only=is_read_only,
             read_only_reason=read_only_reason,
         )
-        self._placed.pop(node_id, None)
         if is_back:
             log.info("%s is back", node_id)
             self._heard_of(node_id)
@@ -222,8 +221,19 @@ class Nodes:
         wanted = placement.wanted_copies(self.settings.replication_factor, staying)
         return wanted, placement.write_quorum(self.settings.write_quorum, wanted)
 
-    def note_placed(self, node_id: str, length: int) -> None:
-        self._placed[node_id] = self._placed.get(node_id, 0) + length
+    def heard_at(self, node_id: str) -> int:
+        """When the heartbeat was that tells how full the node is, as far as is known here."""
+        return self._view[node_id].last_heartbeat_at if node_id in self._view else 0
+
+    def note_placed(self, node_id: str, length: int, heard_at: int) -> None:
+        """A chunk is on the node; when it was sent, `heard_at` was its last heartbeat.
+
+        With the next one, to whichever gateway, it counts no more: the node may have counted it then. Better not at all
+        than twice: a full node says so itself, but nobody mends an upload that was refused though there is room.
+        """
+        at, placed = self._placed.get(node_id, (0, 0))
+        if heard_at >= at:
+            self._placed[node_id] = heard_at, length + (placed if at == heard_at else 0)
 
     def is_suspect(self, node_id: str) -> bool:
         return time.monotonic() - self._suspects.get(node_id, -SUSPECT_S) < SUSPECT_S
@@ -259,7 +269,8 @@ class Nodes:
         self._unwell = set(reasons)
 
     def _free_bytes(self, node: NodeState) -> int:
-        return node.free_bytes - self._placed.get(node.node_id, 0)
+        at, placed = self._placed.get(node.node_id, (0, 0))
+        return node.free_bytes - (placed if at == node.last_heartbeat_at else 0)
 
     def _heard_of(self, node_id: str) -> None:
         self._suspects.pop(node_id, None)
