@@ -170,6 +170,14 @@ class AccountUnknown(Missing):
     hint = 'Enroll first with: cloudgrpc shell enroll {email} "YOUR NAME"'
 
 
+class UserUnknown(Missing):
+    """For operators, who look for somebody else."""
+
+    code = "user_unknown"
+    words = "There is no account {user}."
+    hint = "Look for it by a part of the address or the name: cloudgrpc admin --users --search TEXT"
+
+
 class NotInTrash(Missing):
     code = "not_in_trash"
     words = "Nothing called {name} is in the trash."
@@ -497,7 +505,7 @@ class NodeForeign(NotNow):
 class NodeRemoved(NotNow):
     code = "node_removed"
     words = "Node {node_id} was removed from the cluster by an operator, with this folder."
-    hint = "Give it a new folder: move this one away, then start the node again."
+    hint = "It can stay stopped. To have it join as a new, empty node, move its folder away and start it again."
 
 
 class NodeNotEmpty(NotNow):
@@ -521,7 +529,7 @@ class NodeNotOffline(NotNow):
 class GatewayNotEmpty(NotNow):
     code = "gateway_not_empty"
     words = "This gateway has {what}; a backup is restored only on an empty one, and nothing was changed."
-    hint = "Start a gateway with an empty data folder or database, and restore there."
+    hint = "Restore on a gateway with an empty folder or database. If that was done here: cloudgrpc admin reconcile"
 
 
 class BackupUnreadable(NotNow):
@@ -884,7 +892,7 @@ class DriveRestored(Unavailable):
 
 class NodesTooFew(Unavailable):
     code = "nodes_too_few"
-    words = "{online} of the {quorum} storage nodes needed are online and well; nothing was kept."
+    words = "{online} of the {quorum} storage nodes needed are online; nothing was kept."
     hint = "Try again when the nodes are back, or ask the operator."
 
 

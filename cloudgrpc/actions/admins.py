@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from cloudgrpc.core.operators import OWN_KEY, Operator, Role, check_name, role_of
 from cloudgrpc.core.pace import in_seconds, per_hour
 from cloudgrpc.core.peers import VISITOR
-from cloudgrpc.errors import AdminKeyUnknown, AdminKeyWrong, AdminRoleTooLow, TooManyTries
+from cloudgrpc.errors import AdminKeyUnknown, AdminKeyWrong, AdminRoleTooLow, CloudError, TooManyTries
 from cloudgrpc.meta import admin_keys, paces
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from cloudgrpc.core.pace import Rule
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.models import AdminKey
+
+log = logging.getLogger(__name__)
 
 NAME_LETTERS = 100  # of what is looked for
 
@@ -98,8 +101,14 @@ class Admins:
         if hmac.compare_digest(digest, self._digest):
             return standing.wait_us, Operator(OWN_KEY, Role.OWN)
         if standing.operator and standing.is_stale and not standing.wait_us:
-            await self._db.run(admin_keys.note_use, standing.operator.name)
+            await self._note_use(standing.operator.name)
         return standing.wait_us, standing.operator
+
+    async def _note_use(self, name: str) -> None:
+        try:
+            await self._db.run(admin_keys.note_use, name)
+        except CloudError as error:  # a full disk, maybe, which is just what somebody comes to look at
+            log.warning("the use of the admin key %s was not written down: %s", name, error)
 
     @contextmanager
     def _guesses_of(self, host: str) -> Iterator[_Guesses]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudgrpc.core import repair
@@ -48,6 +49,14 @@ class Throttle:
         await asyncio.sleep(start - moment)
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What became of copy orders; of those that are in neither was none begun."""
+
+    made: list[CopyOrder]
+    failed: list[CopyOrder]
+
+
 class Carrier:
     def __init__(self, database: Database, nodes: Nodes) -> None:
         self._db = database
@@ -55,18 +64,17 @@ class Carrier:
 
     async def carry(
         self, orders: Iterable[CopyOrder], throttle: Callable[[CopyOrder], Throttle], stop: Stop
-    ) -> list[CopyOrder]:
-        """Make copies in this order, a few at once, until told to stop; returns those that were made."""
+    ) -> Carried:
+        """Make copies in this order, a few at once, until told to stop."""
         line = iter(orders)
-        made: list[CopyOrder] = []
+        carried = Carried([], [])
 
         async def work() -> None:
             for order in line:
                 if stop():
                     return
                 await throttle(order).let(order.length)
-                if await self._copy(order):
-                    made.append(order)
+                (carried.made if await self._copy(order) else carried.failed).append(order)
 
         try:
             async with asyncio.TaskGroup() as workers:
@@ -74,13 +82,14 @@ class Carrier:
                     workers.create_task(work())
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
-        return made
+        return carried
 
     async def _copy(self, order: CopyOrder) -> bool:
         view = await self._nodes.view()
         if order.target not in view:
             return False
         target = self._nodes.store(view[order.target])
+        heard_at = self._nodes.heard_at(order.target)
         for source in sorted(order.sources, key=self._nodes.is_suspect):
             if source not in view:
                 continue
@@ -101,6 +110,6 @@ class Carrier:
                     continue
                 self._nodes.report(source, order.chunk_id, error)
             else:
-                self._nodes.note_placed(order.target, order.length)
+                self._nodes.note_placed(order.target, order.length, heard_at)
                 return await self._db.run(copies.add_good, order.chunk_id, order.target)
         return False

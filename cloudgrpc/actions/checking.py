@@ -19,7 +19,7 @@ from cloudgrpc.errors import CloudError
 from cloudgrpc.meta import checks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from cloudgrpc.actions.nodes import Nodes, NodeStore
     from cloudgrpc.core.agreement import Disagreement, Stretch
@@ -110,12 +110,9 @@ class Checking:
         yield Finding(Level.PROGRESS, "metadata", f"{counts[part]} {part} were looked at")
 
     async def _nodes_and_metadata(self, counts: Counter[str]) -> AsyncIterator[Finding]:
-        view = (await self._nodes.view()).values()
-        counts["nodes"] = len(view)
-        walk = _Walk({node.node_id: self._nodes.store(node) for node in view if node.is_online})
-        for node in view:
-            if not node.is_online:
-                yield _unreachable(node.node_id, "it is offline")
+        walk = _Walk()
+        for node_id in await self._join(walk):
+            yield _unreachable(node_id, "it is offline")
         after, stretches = "", 0
         while True:
             end = await walk.go_on(after)
@@ -133,7 +130,16 @@ class Checking:
                 yield Finding(Level.PROGRESS, "chunks", f"{counts['needed']} chunks were compared with nodes")
         for node_id, files in walk.seen.items():
             yield Finding(Level.PROGRESS, node_id, f"{files} files were compared with the metadata")
-        counts["unreachable"] = counts["nodes"] - len(walk.seen)
+        counts["nodes"] = len(walk.met)
+        counts["unreachable"] = len(walk.met) - len(walk.seen)
+
+    async def _join(self, walk: _Walk) -> list[str]:
+        """Nodes that were not there yet take part from here on; returns those of them that are offline."""
+        self._nodes.forget_view()
+        new = [node for node_id, node in (await self._nodes.view()).items() if node_id not in walk.met]
+        for node in new:
+            walk.join(node.node_id, self._nodes.store(node) if node.is_online else None)
+        return [node.node_id for node in new if not node.is_online]
 
     async def _stretch(self, walk: _Walk, stretch: Stretch, after: str, counts: Counter[str]) -> AsyncIterator[Finding]:
         """Lists, rows; and where they disagree, rows and lists again: what is told was so in all of them."""
@@ -145,6 +151,7 @@ class Checking:
         await asyncio.sleep(self._pause_s)
         ids = {one.chunk_id for one in found}
         rows = await self._db.read(checks.stretch_of, sorted(ids))
+        await self._join(walk)  # or what was moved to a node that has just come would look missing
         after_it = await walk.again(after, stretch.last)
         either = {node_id: (before.get(node_id, set()) | here) & ids for node_id, here in after_it.items()}
         both = {node_id: before.get(node_id, set()) & here & ids for node_id, here in after_it.items()}
@@ -169,12 +176,19 @@ class Checking:
 class _Walk:
     """The lists of several nodes, read side by side. A node that fails is out from then on."""
 
-    def __init__(self, stores: Mapping[str, NodeStore]) -> None:
-        self.seen = dict.fromkeys(stores, 0)  # files so far, by the nodes that are in reach
-        self._stores = dict(stores)
-        self._ahead: dict[str, list[str]] = {node_id: [] for node_id in stores}  # listed, and not taken yet
+    def __init__(self) -> None:
+        self.met: set[str] = set()
+        self.seen: dict[str, int] = {}  # files so far, by the nodes that are in reach
+        self._stores: dict[str, NodeStore] = {}
+        self._ahead: dict[str, list[str]] = {}  # listed, and not taken yet
         self._ended: set[str] = set()
         self._failures: list[tuple[str, str]] = []
+
+    def join(self, node_id: str, store: NodeStore | None) -> None:
+        """None: it is out of reach, and stays so."""
+        self.met.add(node_id)
+        if store is not None:
+            self.seen[node_id], self._stores[node_id], self._ahead[node_id] = 0, store, []
 
     async def go_on(self, after: str) -> str:
         """List a page at least of each node. Returns up to which id all were listed; "": to their ends."""

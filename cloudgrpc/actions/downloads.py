@@ -24,7 +24,7 @@ from cloudgrpc.errors import (
     NodeUnavailable,
     PeerSilent,
 )
-from cloudgrpc.meta import copies, files
+from cloudgrpc.meta import accounts, copies, files
 from cloudgrpc.rpc import PIECE_BYTES
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 PIECES_PER_QUERY = 256  # 1 GiB of a file
 CHUNKS_AT_ONCE = 5  # of one download, where the budget has room for them
+CHUNKS_PER_LOOK = 8  # at the reader's account: as a call it was looked at when it began
 SLOW_PIECE_BYTES = 64 << 10
 PATIENCE_S = 0.5  # with a reader, looked at twice: one that took nothing in between leaves its room to others
 
@@ -50,6 +51,7 @@ PATIENCE_S = 0.5  # with a reader, looked at twice: one that took nothing in bet
 class Opened:
     """A part of a file that is about to be sent."""
 
+    reader_id: str  # the account of who asked
     file: File
     offset: int
     length: int
@@ -139,14 +141,15 @@ class Downloads:
         left = file.size_bytes - offset
         if left < 0:
             raise InvalidField(field="offset", reason=f"is past the end of the file, which has {file.size_bytes} bytes")
-        return Opened(file, offset, left if length is None else min(length, left))
+        return Opened(person.account_id, file, offset, left if length is None else min(length, left))
 
     async def send(self, opened: Opened, write: Write) -> None:
         """Give the bytes to `write`, in pieces, which returns when the reader has room for more.
 
         A reader that takes nothing for a moment gives its share of the budget to others, and what it was to get next
         is fetched again when it takes again; so stalled readers stop nobody, and cost no memory.
-        Raises: DataLost (no good copy of a chunk exists), CopiesUnreachable, Missing (purged meanwhile), PeerSilent.
+        Raises: DataLost (no good copy of a chunk exists), CopiesUnreachable, Missing (purged meanwhile), PeerSilent,
+            AccountDisabled (meanwhile).
         """
         file = opened.file
         page = functools.partial(files.pieces, file.version_id, seal=file.seal)
@@ -158,14 +161,18 @@ class Downloads:
             self._count(len(piece))
 
         while not place.is_at_end:
-            stalled = await self._send_until_stalled(chunks, place, counted)
+            stalled = await self._send_until_stalled(opened.reader_id, chunks, place, counted)
             if stalled is not None:
                 await self._outwait(stalled)
 
-    async def _send_until_stalled(self, chunks: Chunks, place: _Place, write: Write) -> asyncio.Task[None] | None:
+    async def _send_until_stalled(
+        self, reader_id: str, chunks: Chunks, place: _Place, write: Write
+    ) -> asyncio.Task[None] | None:
         """The write that the reader does not take; None when everything was sent."""
         async with contextlib.aclosing(self.read(chunks, place.position)) as coming:
-            async for _, chunk in coming:
+            async for piece, chunk in coming:
+                if piece.position % CHUNKS_PER_LOOK == CHUNKS_PER_LOOK - 1:
+                    await self._db.read(accounts.check_still_enabled, reader_id)
                 place.hold(chunk)
                 writing = asyncio.create_task(place.write_chunk(write))
                 while not await _done_within(writing, PATIENCE_S):

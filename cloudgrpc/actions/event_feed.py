@@ -68,7 +68,7 @@ class EventFeed:
     async def follow(self, asked: Asked, check: Check) -> AsyncIterator[Following]:
         """`check` raises once the caller may follow no more.
 
-        Raises: InvalidField, AccountUnknown, TooManyFollowers, GatewayStopping.
+        Raises: InvalidField, UserUnknown, TooManyFollowers, GatewayStopping.
         """
         if self.is_closed:
             raise GatewayStopping

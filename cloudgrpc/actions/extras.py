@@ -49,7 +49,7 @@ class Extras:
         groups = [group for group in survey.groups if surplus(group.holders, survey.members, survey.wanted)]
         if not groups:
             return 0
-        held = bounded(await self._db.read(spread.find, [(groups, LONGEST)], BATCH), self._batch_bytes)
+        held = bounded(await self._db.read(spread.find, survey, [(groups, LONGEST)], BATCH), self._batch_bytes)
         going = {one.chunk_id: surplus(one.holders, survey.members, survey.wanted) for one in held}
         return await self.give_up(survey, [one for one in held if going[one.chunk_id]], going, stop)
 

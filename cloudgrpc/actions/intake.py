@@ -278,6 +278,7 @@ class Intake:
     async def _store(self, chunk: Chunk) -> None:
         nodes = self._nodes
         placing = await nodes.place(len(chunk.data))
+        heard_at = {store.name: nodes.heard_at(store.name) for store in placing.stores}
         self.quorum = min(self.quorum, placing.quorum)
         troubles: list[CloudError] = []
 
@@ -293,9 +294,14 @@ class Intake:
             # The nodes had less room than they last said.
             raise PoolFull(candidates=len(placing.stores) - len(troubles), quorum=placing.quorum) from error
         for name in names:
+<<<<<<< HEAD
             nodes.note_placed(name, len(chunk.data))
         length = len(chunk.data) - (TAG_BYTES if self._seal else 0)
         self.unwritten.append(Stored(chunk.chunk_id, length, chunk.checksum, names))
+=======
+            nodes.note_placed(name, len(chunk.data), heard_at[name])
+        self.unwritten.append(Stored(chunk.chunk_id, len(chunk.data), chunk.checksum, names))
+>>>>>>> main
 
 
 def plan(position: int) -> Planned:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from cloudgrpc.chunks.base import ChunkStore
@@ -88,7 +88,7 @@ class Nodes:
         self._viewed_at = self._read_at = -VIEW_S
         self._suspects: dict[str, float] = {}
         self._unwell: set[str] = set()  # of which the log has heard
-        self._placed: dict[str, int] = {}  # bytes sent to a node since it last said how full it is
+        self._placed: dict[str, tuple[int, int]] = {}  # bytes sent to a node since a heartbeat, and that one's time
         self._notes: set[asyncio.Task[None]] = set()
 
     async def register(self, intro: Introduction, cluster_id: str) -> int:
@@ -137,7 +137,6 @@ class Nodes:
             is_read_only=is_read_only,
             read_only_reason=read_only_reason,
         )
-        self._placed.pop(node_id, None)
         if is_back:
             log.info("%s is back", node_id)
             self._heard_of(node_id)
@@ -162,9 +161,19 @@ class Nodes:
         return Candidate(node.node_id, self._free_bytes(node), self.is_suspect(node.node_id), node.zone)
 
     async def takers(self) -> dict[str, Candidate]:
-        """The nodes that take new chunks now, by id: whoever places a chunk chooses among these."""
-        view = await self.view()
-        return {node_id: self.candidate(node) for node_id, node in view.items() if not self.health(node).reason}
+        """The nodes that take new chunks now, by id: whoever places a chunk chooses among these.
+
+        Unwell ones are among them, to be tried last, while the others do not make a quorum: what a node has
+        acknowledged is kept, however late it answers, and to refuse everything would be worse.
+        """
+        online = {node_id: node for node_id, node in (await self.view()).items() if node.is_online}
+        found = {node_id: self.health(node) for node_id, node in online.items()}
+        takers = {node_id: self.candidate(node) for node_id, node in online.items() if not found[node_id].reason}
+        _, quorum = await self.copies()
+        if len(takers) < quorum:
+            unwell = {node_id: self.candidate(node) for node_id, node in online.items() if found[node_id].is_unwell}
+            takers |= {node_id: replace(one, is_suspect=True) for node_id, one in unwell.items()}
+        return takers
 
     def health(self, node: NodeState) -> Health:
         """How well the node is, as this gateway sees it, and why it takes no new chunks if it takes none."""
@@ -196,10 +205,10 @@ class Nodes:
         """Where a new chunk of `length` bytes may go. Raises: NodesTooFew, PoolFull; then nothing may be kept."""
         view = await self.view()
         wanted, quorum = await self.copies()
-        well = [node for node in view.values() if node.is_online and not self.health(node).is_unwell]
-        if len(well) < quorum:
+        online = sum(node.is_online for node in view.values())
+        if online < quorum:
             self.forget_view()
-            raise NodesTooFew(online=len(well), quorum=quorum)
+            raise NodesTooFew(online=online, quorum=quorum)
         takers = list((await self.takers()).values())
         ordered = placement.order(takers, length, [random.uniform(1e-9, 1) for _ in takers])  # noqa: S311 - spread only
         if len(ordered) < quorum:
@@ -212,8 +221,19 @@ class Nodes:
         wanted = placement.wanted_copies(self.settings.replication_factor, staying)
         return wanted, placement.write_quorum(self.settings.write_quorum, wanted)
 
-    def note_placed(self, node_id: str, length: int) -> None:
-        self._placed[node_id] = self._placed.get(node_id, 0) + length
+    def heard_at(self, node_id: str) -> int:
+        """When the heartbeat was that tells how full the node is, as far as is known here."""
+        return self._view[node_id].last_heartbeat_at if node_id in self._view else 0
+
+    def note_placed(self, node_id: str, length: int, heard_at: int) -> None:
+        """A chunk is on the node; when it was sent, `heard_at` was its last heartbeat.
+
+        With the next one, to whichever gateway, it counts no more: the node may have counted it then. Better not at all
+        than twice: a full node says so itself, but nobody mends an upload that was refused though there is room.
+        """
+        at, placed = self._placed.get(node_id, (0, 0))
+        if heard_at >= at:
+            self._placed[node_id] = heard_at, length + (placed if at == heard_at else 0)
 
     def is_suspect(self, node_id: str) -> bool:
         return time.monotonic() - self._suspects.get(node_id, -SUSPECT_S) < SUSPECT_S
@@ -249,7 +269,8 @@ class Nodes:
         self._unwell = set(reasons)
 
     def _free_bytes(self, node: NodeState) -> int:
-        return node.free_bytes - self._placed.get(node.node_id, 0)
+        at, placed = self._placed.get(node.node_id, (0, 0))
+        return node.free_bytes - (placed if at == node.last_heartbeat_at else 0)
 
     def _heard_of(self, node_id: str) -> None:
         self._suspects.pop(node_id, None)

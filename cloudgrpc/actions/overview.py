@@ -146,7 +146,7 @@ def _facts(node: NodeView) -> NodeFacts:
         node_id=state.node_id,
         is_online=state.is_online,
         is_draining=state.draining_at is not None,
-        takes_chunks=state.is_online and not node.health.reason,
+        takes_chunks=state.is_online and (node.health.is_unwell or not node.health.reason),  # at need, an unwell one
         is_collecting=state.is_collecting,
         score=node.health.score,
         reason=node.health.reason,

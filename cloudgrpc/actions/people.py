@@ -53,11 +53,11 @@ class People:
         return found, write_token(*last) if last else ""
 
     async def details(self, user: str) -> Details:
-        """By id or e-mail address. Raises: AccountUnknown."""
+        """By id or e-mail address. Raises: UserUnknown."""
         return await self._db.read(users.details, user, FILES, PAYMENTS, EVENTS)
 
     async def set_quota(self, user: str, quota_bytes: int, expected_bytes: int | None, operator: Operator) -> Changed:
-        """Raises: InvalidField, AccountUnknown, QuotaMoved."""
+        """Raises: InvalidField, UserUnknown, QuotaMoved."""
         if not 0 <= quota_bytes <= QUOTA_MOST:
             raise InvalidField(field="quota_bytes", reason="must be 0 to 1 PiB")
         account_id = await self._db.run(
@@ -67,7 +67,7 @@ class People:
         return Changed(await self._db.read(users.user_of, account_id), capacity, promised)
 
     async def disable(self, user: str, reason: str, operator: Operator) -> User:
-        """Raises: InvalidField, AccountUnknown."""
+        """Raises: InvalidField, UserUnknown."""
         told = reason.strip()
         if len(told) > REASON_LETTERS or not told.isprintable():
             raise InvalidField(field="reason", reason=f"must be at most {REASON_LETTERS} printable characters")
@@ -75,6 +75,6 @@ class People:
         return await self._db.read(users.user_of, account_id)
 
     async def enable(self, user: str, operator: Operator) -> User:
-        """Raises: AccountUnknown."""
+        """Raises: UserUnknown."""
         account_id = await self._db.run(account_acts.enable, user, operator.name, VISITOR.get())
         return await self._db.read(users.user_of, account_id)

@@ -58,9 +58,10 @@ class Rebalance:
         return await self._make(survey, move, stop) if move else 0
 
     async def _make(self, survey: Survey, move: Move, stop: Stop) -> int:
-        found = await self._db.read(spread.find, [(move.groups, move.most_bytes)], BATCH)
+        found = await self._db.read(spread.find, survey, [(move.groups, move.most_bytes)], BATCH)
         held = bounded(found, min(move.most_bytes, self._throttle.batch_bytes))
-        made = await self._carrier.carry([_order(one, move.target) for one in held], lambda _: self._throttle, stop)
+        orders = [_order(one, move.target) for one in held]
+        made = (await self._carrier.carry(orders, lambda _: self._throttle, stop)).made
         there = {order.chunk_id for order in made}
         moved = [_with(one, move.target) for one in held if one.chunk_id in there]
         self._meters.rebalanced_copies.inc(len(made))

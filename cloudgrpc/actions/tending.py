@@ -67,20 +67,20 @@ class Tending:
         survey = await self._db.read(spread.look, factor, self._delay_us, takers)
         looked_s = time.monotonic() - began
         self._not_before = time.monotonic() + LOOKS_APART * looked_s
-        made, is_short = await self._repair.make_missing(survey, self._until(began + BATCH_S))
+        is_more, is_short = await self._repair.make_missing(survey, self._until(began + BATCH_S))
         given_up = await self._extras.give_up_surplus(survey, self._until(time.monotonic() + BATCH_S))
         given_up += await self._extras.give_up_leaving(survey, self._until(time.monotonic() + BATCH_S))
         if is_short or given_up:
             # What could not be made for now, a node may be away for a moment, is soon tried again.
-            return self._is_more(made + given_up, looked_s)
+            return self._is_more(is_more or given_up > 0, looked_s)
         until = self._until(time.monotonic() + BATCH_S)
         moved = await self._rebalance.even_out(survey, factor, self._delay_us, takers, until)
-        return self._is_more(moved, time.monotonic() - began)
+        return self._is_more(moved > 0, time.monotonic() - began)
 
-    def _is_more(self, done: int, looked_s: float) -> bool:
-        """Whether to look again at once, since something was done; else it rests."""
-        self._rest_until = 0.0 if done else time.monotonic() + rest_s(looked_s)
-        return done > 0
+    def _is_more(self, is_more: bool, looked_s: float) -> bool:
+        """Whether to look again at once; else it rests."""
+        self._rest_until = 0.0 if is_more else time.monotonic() + rest_s(looked_s)
+        return is_more
 
     def _until(self, moment: float) -> Stop:
         def stop() -> bool:

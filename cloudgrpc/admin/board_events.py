@@ -14,6 +14,7 @@ from textual.widgets import Input
 from cloudgrpc.admin.board_page import Drawn, Page, Title
 from cloudgrpc.admin.board_text import FAINT, event_line, lines
 from cloudgrpc.admin.board_watch import KEPT_EVENTS, Question
+from cloudgrpc.admin.event_words import runs
 from cloudgrpc.admin.lookout import Kinds
 from cloudgrpc.clients import render
 from cloudgrpc.core.event_kinds import KINDS
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
+    from cloudgrpc.admin.event_words import Run
     from cloudgrpc.admin.lookout import Lookout
     from cloudgrpc.errors import CloudError
     from cloudgrpc.pb import cloud_storage_pb2 as pb
@@ -33,7 +35,8 @@ FORM = "%m-%d %H:%M:%S"
 
 
 class EventsPage(Page):
-    """The newest at the end, which stays in sight unless somebody scrolls up."""
+    """The newest at the end, which stays in sight unless somebody scrolls up. Of many that come in a row each node has
+    one line; of a type that is asked for, every event has its own."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter", show=False),
@@ -44,6 +47,7 @@ class EventsPage(Page):
         super().__init__(id="events")
         self._lookout = lookout
         self._all: deque[pb.SystemEvent] = deque(maxlen=KEPT_EVENTS)
+        self._runs: list[Run] = []
         self._found: list[pb.SystemEvent] = []  # of the wanted type, from before
         self._type = ""
         groups = sorted({f"{kind.partition('.')[0]}." for kind in KINDS})
@@ -83,6 +87,7 @@ class EventsPage(Page):
 
     def happened(self, events: Sequence[pb.SystemEvent]) -> None:
         self._all.extend(events)
+        self._runs = runs(events, self._runs)[-KEPT_EVENTS:]
         self._draw()
 
     def on_resize(self) -> None:
@@ -112,16 +117,18 @@ class EventsPage(Page):
         if not self.display:
             return
         is_at_end = self._scroll.scroll_offset.y >= self._scroll.max_scroll_y
-        told = [event_line(event, self.width, FORM) for event in self._wanted()]
+        told = [event_line(event, self.width, FORM, run) for event, run in self._wanted()]
         self._drawn.draw(lines(told or [Text("nothing of that type yet", FAINT)]))
         if is_at_end:
             self._scroll.scroll_end(animate=False)
 
-    def _wanted(self) -> list[pb.SystemEvent]:
+    def _wanted(self) -> list[Run]:
+        if not self._type:
+            return self._runs
         last = self._found[-1].event_id if self._found else -1
         newer = [event for event in self._all if event.event_id > last and self._is_wanted(event)]
-        return [*self._found, *newer][-KEPT_EVENTS:]
+        return [(event, 1) for event in [*self._found, *newer][-KEPT_EVENTS:]]
 
     def _is_wanted(self, event: pb.SystemEvent) -> bool:
         kind = self._type
-        return not kind or event.event_type == kind or (kind.endswith(".") and event.event_type.startswith(kind))
+        return event.event_type == kind or (kind.endswith(".") and event.event_type.startswith(kind))

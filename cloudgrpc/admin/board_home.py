@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from cloudgrpc.admin.board_home_text import Room, home
 from cloudgrpc.admin.board_page import Drawn, Page
 from cloudgrpc.admin.board_watch import KEPT_EVENTS
+from cloudgrpc.admin.event_words import runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from textual.events import Resize
 
     from cloudgrpc.admin.board_watch import Pulse
+    from cloudgrpc.admin.event_words import Run
     from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 
@@ -25,7 +26,7 @@ class HomePage(Page):
     def __init__(self) -> None:
         super().__init__(id="home")
         self._pulse: Pulse | None = None
-        self._events: deque[pb.SystemEvent] = deque(maxlen=KEPT_EVENTS)
+        self._events: list[Run] = []
         self._drawn = Drawn("Asking the gateway …")
 
     def compose(self) -> ComposeResult:
@@ -42,10 +43,10 @@ class HomePage(Page):
         self._draw(self.size.width, self.size.height)
 
     def happened(self, events: Sequence[pb.SystemEvent]) -> None:
-        self._events.extend(events)
+        self._events = runs(events, self._events)[-KEPT_EVENTS:]
         self._draw(self.size.width, self.size.height)
 
     def _draw(self, width: int, height: int) -> None:
         if self._pulse is not None and width and height:
             pulse = self._pulse
-            self._drawn.draw(home(pulse.status, pulse.nodes, list(self._events), Room(width, height)))
+            self._drawn.draw(home(pulse.status, pulse.nodes, self._events, Room(width, height)))

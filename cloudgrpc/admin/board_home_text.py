@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from cloudgrpc.admin import event_words, figures, node_words, status_words
+from cloudgrpc.admin import figures, node_words, status_words
 from cloudgrpc.admin.board_text import BAD, DOWN, FAINT, GOOD, LABEL, UP, WARN, bar, event_line, fitted, lines, section
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cloudgrpc.admin.event_words import Run
     from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 WIDE = 120  # from here on, speeds stand beside the figures
@@ -28,15 +29,13 @@ class Room:
     height: int
 
 
-def home(
-    status: pb.SystemStatusResponse, nodes: Sequence[pb.NodeInfo], events: Sequence[pb.SystemEvent], room: Room
-) -> Text:
+def home(status: pb.SystemStatusResponse, nodes: Sequence[pb.NodeInfo], events: Sequence[Run], room: Room) -> Text:
     top = _wide_top(status, room.width) if room.width >= WIDE else _narrow_top(status, room.width)
     # Two lines are titles.
     left = room.height - len(top) - 2
     known = _nodes(nodes, room.width, max(2, left - LEAST_EVENTS))
     count = max(1, left - len(known) + 1)
-    told = [event_line(event, room.width, "%H:%M:%S", run) for event, run in event_words.runs(events)[-count:]]
+    told = [event_line(event, room.width, "%H:%M:%S", run) for event, run in events[-count:]]
     if not told:
         told = [Text("nothing yet", FAINT)]
     return lines([*top, *known, section("What happened", room.width), *told][: room.height])

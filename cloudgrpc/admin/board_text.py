@@ -10,6 +10,7 @@ from rich.text import Text
 from cloudgrpc.admin import event_words, figures
 from cloudgrpc.admin.event_words import Weight
 from cloudgrpc.admin.status_words import State
+from cloudgrpc.clients.render import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -69,13 +70,17 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int, righ
 
 
 def event_line(event: pb.SystemEvent, width: int, form: str, run: int = 1) -> Text:
-    """`run`: so many of its type came in a row, of which it is the last."""
+    """`run`: so many of its type came in a row about its node, of which it is the last."""
     style = WEIGHTS[event_words.weight(event)]
     told = Text.assemble(
         (event_words.moment(event, form), FAINT),
         (f" {event_words.weight(event).value} ", style),
         (event_words.kind(event), style or LABEL),
-        (f" {run:,} times, at last: " if run > 1 else " ", style),
+        (f" {run:,} times{_on(event)}, at last: " if run > 1 else " ", style),
         (event_words.message(event), style),
     )
     return fitted(told, width)
+
+
+def _on(event: pb.SystemEvent) -> str:
+    return f" on {shown(event.node_id)}" if event.node_id else ""

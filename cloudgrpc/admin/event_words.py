@@ -11,9 +11,11 @@ from cloudgrpc.clients.render import shown
 from cloudgrpc.core.event_kinds import REFUSAL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cloudgrpc.pb import cloud_storage_pb2 as pb
+
+    Run = tuple[pb.SystemEvent, int]
 
 GRAVE = {
     "code.undelivered",
@@ -67,15 +69,28 @@ def line(event: pb.SystemEvent) -> str:
     return f"{moment(event)} {weight(event).value} {kind(event)} {message(event)}"
 
 
-def runs(events: Sequence[pb.SystemEvent]) -> list[tuple[pb.SystemEvent, int]]:
-    """Of those that come by the hundred, a whole row stands as its last one, with how many they were."""
-    told: list[tuple[pb.SystemEvent, int]] = []
+def runs(events: Iterable[pb.SystemEvent], before: Sequence[Run] = ()) -> list[Run]:
+    """Of those that come by the hundred, all in a row stand as one of each node: the last, with how many they were.
+    `before`: those that this goes on from."""
+    told = list(before)
     for event in events:
-        if told and event.event_type in MANY and told[-1][0].event_type == event.event_type:
-            told[-1] = (event, told[-1][1] + 1)
-        else:
-            told.append((event, 1))
+        count = 1
+        same = _same(told, event) if event.event_type in MANY else None
+        if same is not None:
+            count += told.pop(same)[1]
+        told.append((event, count))
     return told
+
+
+def _same(told: Sequence[Run], event: pb.SystemEvent) -> int | None:
+    """Where, in the row of its type that ends them, the one of its node is."""
+    for at in range(len(told) - 1, -1, -1):
+        other, _ = told[at]
+        if other.event_type != event.event_type:
+            return None
+        if other.node_id == event.node_id:
+            return at
+    return None
 
 
 def facts(event: pb.SystemEvent) -> dict[str, object]:

@@ -65,7 +65,7 @@ class Lookout:
             request.page_token = reply.next_page_token
 
     def user(self, who: str) -> pb.UserDetailsResponse:
-        """By e-mail address or id. Raises: AccountUnknown."""
+        """By e-mail address or id. Raises: UserUnknown."""
         request = pb.UserDetailsRequest(admin_key=self._key, user_id=who)
         return self._gateway.call(self._gateway.admin.GetUserDetails, request)
 

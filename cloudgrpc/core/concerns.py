@@ -22,7 +22,7 @@ class NodeFacts:
     node_id: str
     is_online: bool
     is_draining: bool
-    takes_chunks: bool
+    takes_chunks: bool  # an unwell one, too, while the others do not suffice
     is_collecting: bool
     score: float
     reason: str  # why it takes no new chunks, or is unwell

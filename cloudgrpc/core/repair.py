@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 LEAST_PART = 0.25  # of its rate that repair keeps however busy the gateway is: a lost copy must not wait for the night
 REST_PARTS = 20  # a look at all copies takes at most one part in so many of the time
+FIRST_SETBACK_S, LONGEST_SETBACK_S = 30.0, 3600.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,11 @@ def adapted(mib_s: float, busy: float) -> float:
 def rest_s(looked_s: float) -> float:
     """How long not to look again after a look at all copies that found nothing to do. `looked_s`: how long it took."""
     return looked_s * REST_PARTS
+
+
+def setback_s(failures: int) -> float:
+    """How long others go before a chunk of which no copy could be made so many times in a row."""
+    return float(min(FIRST_SETBACK_S * 2 ** min(failures - 1, 20), LONGEST_SETBACK_S))
 
 
 def _targets(

@@ -39,6 +39,7 @@ class Group:
     key: str
     chunks: int
     size_bytes: int = 0  # of all its chunks; 0 when it was not asked for
+    mixed: int = 0  # of its chunks, those that have copies that are not good, too; 0 when sizes were asked for
 
     @property
     def holders(self) -> frozenset[str]:
@@ -52,6 +53,11 @@ class Survey:
     groups: Sequence[Group]
     members: Mapping[str, Member]
     wanted: int  # copies of each chunk
+
+    def without(self, node_ids: Collection[str]) -> Survey:
+        """As if these nodes could not be read from."""
+        unread = {one: replace(self.members[one], is_online=False) for one in node_ids if one in self.members}
+        return replace(self, members={**self.members, **unread})
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,19 @@ def lacking(holders: Collection[str], members: Mapping[str, Member], wanted: int
     readable = sum(member.is_online or member.counts for member in there)
     room_bytes = max(member.free_bytes for member in takers)
     return Lack(len(counted), copies, more_zones, room_bytes, is_urgent=readable < wanted)
+
+
+def by_scarcest(survey: Survey, groups: Iterable[Group]) -> dict[str, list[Group]]:
+    """The groups by one of their nodes each, that with the fewest chunks: there they are found soonest."""
+    held: Counter[str] = Counter()
+    for group in survey.groups:
+        for node_id in group.holders:
+            held[node_id] += group.chunks
+    found: dict[str, list[Group]] = {}
+    for group in groups:
+        scarcest = min(group.holders, key=lambda node_id: (held[node_id], node_id))
+        found.setdefault(scarcest, []).append(group)
+    return found
 
 
 def surplus(holders: Iterable[str], members: Mapping[str, Member], wanted: int) -> list[str]:

@@ -19,7 +19,7 @@ def set_quota(user: str, quota_bytes: int, expected_bytes: int | None, operator:
     """The account's id. Less than is used is allowed: then nothing more can be stored there. The quota it has already
     changes nothing. `expected_bytes`: what it must be now; None: any.
 
-    Raises: AccountUnknown, QuotaMoved.
+    Raises: UserUnknown, QuotaMoved.
     """
     account = _locked(user)
     before = account.quota_bytes
@@ -42,7 +42,7 @@ def set_quota(user: str, quota_bytes: int, expected_bytes: int | None, operator:
 
 def disable(user: str, reason: str, operator: str, visitor: Visitor) -> str:
     """End all sessions of the account, and let nobody sign in to it; its id. Files stay, and so does what is shared.
-    The same once more changes nothing; another reason takes the place of the first. Raises: AccountUnknown."""
+    The same once more changes nothing; another reason takes the place of the first. Raises: UserUnknown."""
     account = _locked(user)
     if account.disabled_at is not None and account.disabled_reason == reason:
         return str(account.account_id)
@@ -64,7 +64,7 @@ def disable(user: str, reason: str, operator: str, visitor: Visitor) -> str:
 
 
 def enable(user: str, operator: str, visitor: Visitor) -> str:
-    """Let an account in again; its id. Raises: AccountUnknown."""
+    """Let an account in again; its id. Raises: UserUnknown."""
     account = _locked(user)
     if account.disabled_at is not None:
         Account.update(disabled_at=None, disabled_reason="").where(Account.account_id == account.account_id).execute()
@@ -80,7 +80,7 @@ def enable(user: str, operator: str, visitor: Visitor) -> str:
 
 
 def _locked(user: str) -> Account:
-    """As it is once nobody else changes it. Raises: AccountUnknown."""
+    """As it is once nobody else changes it. Raises: UserUnknown."""
     account_id = users.find(user).account_id
     account: Account = locked(Account.select().where(Account.account_id == account_id)).get()
     return account

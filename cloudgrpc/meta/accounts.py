@@ -45,6 +45,11 @@ class Caller:
     closes_at: int | None  # when the files of a closed account go; None: it is open
 
 
+_STANDING = Prepared(
+    lambda: Account.select(Account.disabled_at, Account.disabled_reason).where(
+        Account.account_id == blank("account_id")
+    )
+)
 _CALLER = Prepared(
     lambda: (
         Session.select(
@@ -185,6 +190,13 @@ def find_caller(digest: str) -> Caller:
     *of_caller, disabled_at, disabled_reason = row
     check_enabled(disabled_at, disabled_reason)
     return Caller(*of_caller)
+
+
+def check_still_enabled(account_id: str) -> None:
+    """For what goes on for long after its call began. Raises: AccountDisabled."""
+    row = _STANDING.one(account_id=account_id)
+    if row is not None:
+        check_enabled(*row)
 
 
 def check_enabled(disabled_at: int | None, reason: str) -> None:

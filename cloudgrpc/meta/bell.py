@@ -128,8 +128,11 @@ class SharedBell(Bell):
         with line.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
             super().ring()  # whatever came before is not told again
+            ears = select.poll()  # select() knows no file above 1023, and every connection of a gateway is one
+            for ear in (line, self._wakened):
+                ears.register(ear, select.POLLIN)
             while not self._is_closed.is_set():
-                select.select([line.fileno(), self._wakened.fileno()], [], [])
+                ears.poll()
                 self._drain()
                 line.poll()
                 if self._is_untold:

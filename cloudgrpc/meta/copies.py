@@ -20,7 +20,7 @@ from cloudgrpc.meta.models import Chunk, Copy, Node, Receipt, Stray
 from cloudgrpc.meta.spread import NOT_GOOD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from cloudgrpc.core.spread import Group, Lack, Member, Survey
     from cloudgrpc.meta.spread import Held
@@ -93,10 +93,10 @@ def staying_nodes() -> int:
     return Node.select().where(Node.draining_at.is_null()).count()
 
 
-def short(survey: Survey, limit: int) -> list[Shortage]:
+def short(survey: Survey, limit: int, waiting: Collection[str] = frozenset()) -> list[Shortage]:
     """Referenced chunks with fewer good copies than wanted, or in fewer zones than they could be; one at least to copy
-    from, and a node that can take another; urgent ones first, the rarest first. Those that must wait are left out, else
-    they would fill the list and starve the others.
+    from, and a node that can take another; urgent ones first, the rarest first. Those that must wait, and the chunks in
+    `waiting`, are left out, else they would fill the list and starve the others.
 
     A copy counts while its node is online and stays, and for a while after it went.
     """
@@ -106,7 +106,8 @@ def short(survey: Survey, limit: int) -> list[Shortage]:
     for group, lack in lacks.items():
         if lack:
             ranks.setdefault((not lack.is_urgent, lack.counted, -lack.room_bytes), []).append(group)
-    held = spread.find([(ranks[rank], -rank[2]) for rank in sorted(ranks)], limit)
+    found_held = spread.find(survey, [(ranks[rank], -rank[2]) for rank in sorted(ranks)], limit + len(waiting))
+    held = [one for one in found_held if one.chunk_id not in waiting][:limit]
     barred = _barred([one.chunk_id for one in held])
     return [
         _shortage(one, found[frozenset(one.holders)], survey.members, barred.get(one.chunk_id, frozenset()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import JOIN, fn
 
-from cloudgrpc.errors import AccountUnknown
+from cloudgrpc.errors import UserUnknown
 from cloudgrpc.meta import tree
 from cloudgrpc.meta.db import rows
 from cloudgrpc.meta.events import OPERATOR
@@ -82,7 +82,7 @@ def newest_about(account_id: str, limit: int) -> list[Told]:
 
 
 def account_id_of(user: str) -> str:
-    """By e-mail address or by id, also of an account that is gone, for its events are not. Raises: AccountUnknown."""
+    """By e-mail address or by id, also of an account that is gone, for its events are not. Raises: UserUnknown."""
     told = tree.sound(user.strip())
     account_id: str | None = Account.select(Account.account_id).where(Account.email == told.lower()).scalar()
     if account_id is not None:
@@ -90,7 +90,7 @@ def account_id_of(user: str) -> str:
     is_there = Account.get_or_none(Account.account_id == told) is not None
     if told and (is_there or Event.select().where(Event.account_id == told).exists()):
         return told
-    raise AccountUnknown(email=user)
+    raise UserUnknown(user=user)
 
 
 def _events() -> Any:

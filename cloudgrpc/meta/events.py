@@ -75,8 +75,8 @@ def number(limit: int) -> tuple[int, int]:
     )
     numbered = Event.update(number=waiting.c.place + last).with_cte(waiting).from_(waiting)
     numbered.where(Event.event_id == waiting.c.event_id).execute()
-    # Python's sqlite3 counts no rows of an UPDATE that begins with WITH.
-    given = int(Event.select(fn.MAX(Event.number)).scalar() or last) - last
+    # Python's sqlite3 counts no rows of an UPDATE that begins with WITH. The last one's event may be gone.
+    given = max(0, int(Event.select(fn.MAX(Event.number)).scalar() or last) - last)
     if given:
         Cluster.update(last_event_number=last + given).execute()
     return given, last + given

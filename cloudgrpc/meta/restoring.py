@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import peewee
-from peewee import fn
+from peewee import SQL, fn
 from psycopg2.extras import execute_values
 
 from cloudgrpc.core.backup_format import SEAL_BYTES, Header, Part, read
@@ -16,7 +16,19 @@ from cloudgrpc.errors import BackupUnreadable, GatewayNotEmpty
 from cloudgrpc.meta import events, schema, sealing, standing, uploads
 from cloudgrpc.meta.backup import KEPT, columns_of, name_of
 from cloudgrpc.meta.db import is_postgres, now, rows
-from cloudgrpc.meta.models import DATABASE, Account, AdminKey, Cluster, Event, Node, RemovedNode, Table, Upload
+from cloudgrpc.meta.models import (
+    DATABASE,
+    Account,
+    AdminKey,
+    Chunk,
+    Cluster,
+    Copy,
+    Event,
+    Node,
+    RemovedNode,
+    Table,
+    Upload,
+)
 from cloudgrpc.meta.payment_models import Payment
 
 if TYPE_CHECKING:
@@ -78,6 +90,8 @@ def restore(file: BinaryIO, operator: str) -> Restored:
 def _hold_all() -> None:
     """Against other gateways on this database, to the end. SQLite has one writer at a time anyway."""
     if is_postgres():
+        # Whoever would lock the cluster's row waits before looking for it, or would find that it has gone.
+        DATABASE.execute_sql(f"LOCK TABLE {name_of(Cluster)} IN EXCLUSIVE MODE")
         names = ", ".join(name_of(table) for table in KEPT)
         DATABASE.execute_sql(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
 
@@ -153,6 +167,9 @@ def _begin_anew(header: Header, own_keys: list[str]) -> str:
     Node.update(is_online=False, offline_since_at=moment, inventory_at=None).execute()
     # A key that was revoked since would open again.
     AdminKey.update(revoked_at=moment).where(AdminKey.revoked_at.is_null() & AdminKey.name.not_in(own_keys)).execute()
+    # They may have gone since, and have been made again where others were lost: they are read before they count.
+    needed = Chunk.select(SQL("1")).where((Chunk.chunk_id == Copy.chunk) & Chunk.unreferenced_at.is_null())
+    Copy.update(state="bad").where((Copy.state == "doomed") & fn.EXISTS(needed)).execute()
     for (upload_id,) in rows(Upload.select(Upload.upload_id).where(Upload.state == "open")):
         uploads.abandon(upload_id)
     # It may have been sent to Campay since.

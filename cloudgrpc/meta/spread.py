@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from peewee import OP, SQL, Case, Expression, fn
 
 from cloudgrpc.core.placement import wanted_copies, zone_key
-from cloudgrpc.core.spread import Group, Member, Survey
+from cloudgrpc.core.spread import Group, Member, Survey, by_scarcest
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import is_postgres, locked, now, rows
 from cloudgrpc.meta.models import Chunk, Cluster, Copy, Event, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 KEYS = 1000  # groups looked for in one statement
 # Said in the very words of the index of copies that are not good, or SQLite would not use it.
@@ -64,25 +64,35 @@ def signs(delay_us: int) -> tuple[object, ...]:
     return asked, *members
 
 
-def find(wanted: Iterable[tuple[Sequence[Group], int]], limit: int) -> list[Held]:
-    """Up to `limit` chunks that files need of these groups, each with the longest chunk that is looked for."""
+def find(survey: Survey, wanted: Iterable[tuple[Sequence[Group], int]], limit: int) -> list[Held]:
+    """Up to `limit` chunks that files need of these groups, each with the longest chunk that is looked for.
+
+    Looked for where they are few: among the chunks with copies that are not good, which have an index of their own;
+    then, on the node of each group that has the fewest, among those of which every copy is good.
+    """
     found: list[Held] = []
     for groups, longest in wanted:
-        keys = [group.key for group in groups]
-        for start in range(0, len(keys), KEYS):
-            if len(found) < limit:
-                found += _find(keys[start : start + KEYS], longest, limit - len(found))
+        for batch in _batches(groups):
+            found += _find(_mixed(batch), longest, limit - len(found))
+        pure = [group for group in groups if group.chunks > group.mixed]
+        for node_id, its_groups in sorted(by_scarcest(survey, pure).items()):
+            for batch in _batches(its_groups):
+                found += _find(_pure(batch, node_id), longest, limit - len(found))
     return found
 
 
 def unneeded_on(node_id: str, limit: int) -> list[Held]:
-    """Chunks that no file needs any more, but whose time is not over, of which this node has a good copy."""
-    its_copy = Copy.select(Copy.chunk).where((Copy.node == node_id) & (Copy.state == "good"))
+    """Chunks that no file needs any more, but whose time is not over, of which this node has a copy, also a bad one,
+    and some node a good one."""
+    its_copy = Copy.select(Copy.chunk).where((Copy.node == node_id) & (Copy.state != "doomed"))
+    good = Copy.alias()
+    some_good = good.select(SQL("1")).where((good.chunk == Chunk.chunk_id) & (good.state == "good"))
     key = Copy.select(_key()).where((Copy.chunk == Chunk.chunk_id) & (Copy.state == "good"))
     query = Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, key).where(
         Chunk.unreferenced_at.is_null(False)
         & (Chunk.checksum != "")
         & fn.EXISTS(its_copy.where(Copy.chunk == Chunk.chunk_id))
+        & fn.EXISTS(some_good)
     )
     return [
         Held(chunk_id, length, checksum, tuple(found.split(",")))
@@ -92,7 +102,8 @@ def unneeded_on(node_id: str, limit: int) -> list[Held]:
 
 def give_up(spares: Sequence[Spare], factor: int) -> list[str]:
     """Look again, and doom those copies of which enough verified ones stay, of a chunk that no file needs one; returns
-    the ids of their chunks."""
+    the ids of their chunks. Not on a node that is offline by now, where nobody could delete them yet: until it is back
+    they may come to be needed. A bad copy goes only when no file needs its chunk; else it is repair's."""
     given_up: Counter[str] = Counter()
     chunk_ids = []
     staying = {node_id for (node_id,) in rows(Node.select(Node.node_id).where(Node.draining_at.is_null()))}
@@ -103,19 +114,22 @@ def give_up(spares: Sequence[Spare], factor: int) -> list[str]:
         chunk.chunk_id: chunk.unreferenced_at is None
         for chunk in locked(Chunk.select().where(Chunk.chunk_id.in_(ids)).order_by(Chunk.chunk_id))
     }
-    good: dict[str, set[str]] = {chunk_id: set() for chunk_id in ids}
+    held: dict[str, dict[str, str]] = {chunk_id: {} for chunk_id in ids}  # the states of its copies, by their nodes
     # Locked too: one that turns out bad meanwhile is noted after this, or not counted here.
-    copies = Copy.select(Copy.chunk, Copy.node).where(Copy.chunk.in_(ids) & (Copy.state == "good"))
-    for chunk_id, node_id in rows(locked(copies.order_by(Copy.chunk, Copy.node))):
-        good[chunk_id].add(node_id)
+    copies = Copy.select(Copy.chunk, Copy.node, Copy.state).where(Copy.chunk.in_(ids) & (Copy.state != "doomed"))
+    for chunk_id, node_id, state in rows(locked(copies.order_by(Copy.chunk, Copy.node))):
+        held[chunk_id][node_id] = state
     online = {node_id for (node_id,) in rows(Node.select(Node.node_id).where(Node.is_online))}
     for spare in spares:
+        states = held[spare.chunk_id]
+        good = {node_id for node_id, state in states.items() if state == "good"}
         # A node may have gone since its copy was read.
-        keepers = (good[spare.chunk_id] & staying & online & set(spare.verified)) - {spare.node_id}
-        if spare.node_id not in good[spare.chunk_id] or len(keepers) < (wanted if is_needed[spare.chunk_id] else 1):
+        keepers = (good & staying & online & set(spare.verified)) - {spare.node_id}
+        may_go, enough = (good, wanted) if is_needed.get(spare.chunk_id, True) else (states.keys(), 1)
+        if spare.node_id not in may_go & online or len(keepers) < enough:
             continue
         Copy.update(state="doomed").where((Copy.chunk == spare.chunk_id) & (Copy.node == spare.node_id)).execute()
-        good[spare.chunk_id].discard(spare.node_id)
+        del states[spare.node_id]
         given_up[spare.node_id] += 1
         chunk_ids.append(spare.chunk_id)
     for node_id, count in sorted(given_up.items()):
@@ -159,22 +173,22 @@ def _groups() -> list[Group]:
     """Of all copies first, for which SQLite reads but an index; then the few chunks with copies that are not good
     change their groups."""
     every = Copy.select(_key().alias("key")).group_by(Copy.chunk).alias("every")
-    counts: Counter[str] = Counter(dict(rows(every.select_from(every.c.key, fn.COUNT(SQL("*"))).group_by(every.c.key))))
+    pure: Counter[str] = Counter(dict(rows(every.select_from(every.c.key, fn.COUNT(SQL("*"))).group_by(every.c.key))))
+    mixed: Counter[str] = Counter()
     other = Copy.alias()
-    mixed = (
+    both = (
         Copy.select(_key().alias("every"), _key(Copy.state == "good").alias("good"))
         .where(Copy.chunk.in_(other.select(other.chunk).where(other.state != SQL("'good'"))))
         .group_by(Copy.chunk)
-        .alias("mixed")
+        .alias("both")
     )
-    corrections = mixed.select_from(mixed.c.every, mixed.c.good, fn.COUNT(SQL("*"))).group_by(
-        mixed.c.every, mixed.c.good
-    )
+    corrections = both.select_from(both.c.every, both.c.good, fn.COUNT(SQL("*"))).group_by(both.c.every, both.c.good)
     for all_keys, good_keys, chunks in rows(corrections):
-        counts[all_keys] -= chunks
+        pure[all_keys] -= chunks
         if good_keys:
-            counts[good_keys] += chunks
-    return [Group(key, chunks) for key, chunks in sorted(counts.items()) if chunks]
+            mixed[good_keys] += chunks
+    counts = pure + mixed
+    return [Group(key, chunks, mixed=mixed[key]) for key, chunks in sorted(counts.items())]
 
 
 def _groups_with_sizes() -> list[Group]:
@@ -189,12 +203,39 @@ def _groups_with_sizes() -> list[Group]:
     return [Group(key, chunks, int(size)) for key, chunks, size in rows(query)]
 
 
-def _find(keys: Sequence[str], longest: int, limit: int) -> list[Held]:
+def _find(query: Any, longest: int, limit: int) -> list[Held]:
+    if limit <= 0:
+        return []
+    query = query.where(Chunk.unreferenced_at.is_null() & (Chunk.length <= longest)).limit(limit)
+    return [Held(chunk_id, length, checksum, tuple(key.split(","))) for chunk_id, length, checksum, key in rows(query)]
+
+
+def _mixed(groups: Sequence[Group]) -> Any:
+    """Chunks of these groups with copies that are not good, too."""
+    other = Copy.alias()
     key = Copy.select(_key()).where((Copy.chunk == Chunk.chunk_id) & (Copy.state == "good"))
-    query = Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, key).where(
-        Chunk.unreferenced_at.is_null() & (Chunk.length <= longest) & Expression(key, OP.IN, list(keys))
+    is_mixed = Chunk.chunk_id.in_(other.select(other.chunk).where(other.state != SQL("'good'")))
+    return Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, key).where(is_mixed & _is_of(key, groups))
+
+
+def _pure(groups: Sequence[Group], node_id: str) -> Any:
+    """Chunks of these groups with a copy on this node, and none that is not good. So their keys stand in an index, and
+    rows are looked up only of those that are wanted: the order of the conditions matters to SQLite."""
+    here, other = Copy.alias(), Copy.alias()
+    key = Copy.select(_key()).where(Copy.chunk == here.chunk)
+    is_mixed = fn.EXISTS(other.select(SQL("1")).where((other.chunk == here.chunk) & (other.state != SQL("'good'"))))
+    return (
+        Chunk.select(Chunk.chunk_id, Chunk.length, Chunk.checksum, key)
+        .join(here, on=(here.chunk == Chunk.chunk_id))
+        .where((here.node == node_id) & _is_of(key, groups) & ~is_mixed)
     )
-    return [
-        Held(chunk_id, length, checksum, tuple(found.split(",")))
-        for chunk_id, length, checksum, found in rows(query.limit(limit))
-    ]
+
+
+def _is_of(key: Any, groups: Sequence[Group]) -> Any:
+    return Expression(key, OP.IN, [group.key for group in groups])
+
+
+def _batches(groups: Sequence[Group]) -> Iterator[Sequence[Group]]:
+    """As many as are looked for in one statement."""
+    for start in range(0, len(groups), KEYS):
+        yield groups[start : start + KEYS]

@@ -90,7 +90,7 @@ def open_up(operator: str, *, sells: bool, force: bool) -> Reconciliation:
     if waiting and not force:
         raise NotReconciled(waiting=waiting)
     Cluster.update(restored_at=None).execute()
-    _own_up_to_strays()
+    _begin_graces(row.restored_at)
     events.record(
         "cluster.reconciled",
         "the restored drive takes writes again",
@@ -104,11 +104,13 @@ def open_up(operator: str, *, sells: bool, force: bool) -> Reconciliation:
     return found
 
 
-def _own_up_to_strays() -> None:
+def _begin_graces(restored_at: int) -> None:
     """What was stored after the backup is of this cluster, as an operator says by opening it: collecting does not stop
-    for it, as it does for unknown files. Its grace begins now, for until now a later backup could have named it."""
+    for it, as it does for unknown files. Its grace begins now, for until now a later backup could have named it; that
+    of what uploads had sent that were under way in the backup, too."""
     moment = now()
     Stray.update(first_seen_at=moment).where(Stray.doomed_at.is_null()).execute()
+    Chunk.update(unreferenced_at=moment).where(Chunk.unreferenced_at >= restored_at).execute()
     Chunk.insert_from(
         _unknown().select(Stray.chunk_id, Value(0), Value(""), Value(moment), Value(moment)).distinct(),
         [Chunk.chunk_id, Chunk.length, Chunk.checksum, Chunk.created_at, Chunk.unreferenced_at],

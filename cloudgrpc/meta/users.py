@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from peewee import fn
 
-from cloudgrpc.errors import AccountUnknown
+from cloudgrpc.errors import UserUnknown
 from cloudgrpc.meta import event_lists, files, sessions, tree
 from cloudgrpc.meta.census import IS_FILE
 from cloudgrpc.meta.db import now, rows
@@ -74,13 +74,13 @@ def page(search: str, after: Place | None, limit: int) -> tuple[list[User], Plac
 
 
 def find(user: str) -> Account:
-    """By id or e-mail address. Raises: AccountUnknown."""
+    """By id or e-mail address. Raises: UserUnknown."""
     told = tree.sound(user.strip())
     for is_it in (Account.account_id == told, Account.email == told.lower()):  # one by one, each by its index
         account = Account.get_or_none(IS_STANDING & is_it)
         if account is not None:
             return account
-    raise AccountUnknown(email=user)
+    raise UserUnknown(user=user)
 
 
 def user_of(account_id: str) -> User:
@@ -88,7 +88,7 @@ def user_of(account_id: str) -> User:
 
 
 def details(user: str, most_files: int, most_payments: int, most_events: int) -> Details:
-    """Raises: AccountUnknown."""
+    """Raises: UserUnknown."""
     account = find(user)
     account_id = account.account_id
     payments = Payment.select().where(Payment.account_id == account_id)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cloudgrpc import __version__
 from cloudgrpc.config import Gateway
-from cloudgrpc.errors import CallTooSlow, ChildFailed, Exit
+from cloudgrpc.errors import CallTooSlow, ChildFailed, Exit, NodeRemoved
 from cloudgrpc.servers.children import Child, typed_command
 from cloudgrpc.servers.demo_plan import HOST, environment_of, plan_of
 from cloudgrpc.servers.demo_trust import DemoTrust
@@ -30,7 +30,7 @@ from cloudgrpc.trust.secrets import cluster_secret
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from cloudgrpc.config import Config
     from cloudgrpc.servers.demo_plan import Plan
@@ -58,6 +58,7 @@ class DemoCluster:
         self.plan = plan
         self.trust = trust
         self.codes: queue.Queue[tuple[str, str]] = queue.Queue()  # e-mail and code, as the gateway prints them
+        self.left: list[str] = []  # nodes that an operator removed
         self._tell = tell
         self._ready: queue.Queue[str] = queue.Queue()
         self._were_ready: set[str] = set()
@@ -101,7 +102,9 @@ class DemoCluster:
             with contextlib.suppress(queue.Empty):
                 self._were_ready.add(self._ready.get(timeout=LOOK_S))
             for child in self._children():
-                if child.death:
+                if self._leaves(child):
+                    waiting.discard(child.name)
+                elif child.is_wanted and child.death:
                     raise ChildFailed(obituary=_obituary(child))
             if time.monotonic() > deadline:
                 raise CallTooSlow(peer=", ".join(sorted(waiting - self._were_ready)))
@@ -111,7 +114,7 @@ class DemoCluster:
         mourned: set[Child] = set()
         while not self._closing.wait(LOOK_S):
             for child in self._children():
-                if not child.is_wanted or not child.death:
+                if self._leaves(child) or not child.is_wanted or not child.death:
                     mourned.discard(child)
                 elif child not in mourned:
                     mourned.add(child)
@@ -130,6 +133,22 @@ class DemoCluster:
             child.wait_stopped()
         if self.trust:
             self.trust.tidy()
+
+    def _leaves(self, child: Child) -> bool:
+        """Whether it is a node that an operator removed just now: that is told, and it stays stopped."""
+        if not child.is_wanted or child.death != f"exit code {NodeRemoved.exit_code}":
+            return False
+        # The very last ones, with a hint behind: the log may tell of an older removal.
+        if child.last_words()[-2:-1] != [str(NodeRemoved(node_id=child.name))]:
+            return False
+        child.ask_to_stop()
+        self.left.append(child.name)
+        folder = self.plan.folder / f"node_storage_{child.name}"
+        self._tell(
+            f"{child.name} was removed by an operator; the demo leaves it stopped.\n"
+            f"To have it again as a new, empty node: delete {folder} and start the demo again."
+        )
+        return True
 
     def _children(self) -> list[Child]:
         return [*([self.sandbox] if self.sandbox else []), self.gateway, *self.nodes.values()]
@@ -168,7 +187,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
             threading.Thread(target=cluster.watch, name="watch", daemon=True).start()
             if args.self_test:
                 return int(args.self_test(cluster, cluster_secret(_with_folder(config, folder))))
-            _say(_screen(plan, trust))
+            _say(_screen(plan, trust, cluster.left))
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
@@ -210,14 +229,15 @@ def _common_words(args: argparse.Namespace, folder: Path) -> list[str]:
     return words
 
 
-def _screen(plan: Plan, trust: DemoTrust | None) -> str:
+def _screen(plan: Plan, trust: DemoTrust | None, left: Sequence[str]) -> str:
     elsewhere = f" --gateway {plan.gateway}" if plan.gateway_port != Gateway().port else ""
     shell, pay = f"{typed_command()} shell{elsewhere}", f"{typed_command()} pay{elsewhere}"
     # Said once: what worked is remembered.
     first = f"{shell} --ca {plan.folder / 'certs' / 'ca.crt'}" if trust else shell
     is_sandbox = plan.sandbox_port is not None
-    nodes = [f"  {name:<9} {HOST}:{port}   keeps up to {NODE_GB} GB" for name, port in plan.node_ports.items()]
-    node_metrics = ", ".join(map(str, plan.node_http_ports.values()))
+    there = {name: port for name, port in plan.node_ports.items() if name not in left}
+    nodes = [f"  {name:<9} {HOST}:{port}   keeps up to {NODE_GB} GB" for name, port in there.items()]
+    node_metrics = ", ".join(str(plan.node_http_ports[name]) for name in there)
     return "\n".join(
         [
             f"CloudGrpc {__version__}: a cluster on this machine",

@@ -69,6 +69,7 @@ class RequestMeter(grpc.aio.ServerInterceptor):
                     async for answer in behaviour(request, context):
                         yield answer
                 except BaseException as error:
+                    request = None  # gRPC keeps the failure, and with it this frame
                     note(context, error)
                     raise
                 note(context, None)
@@ -79,6 +80,7 @@ class RequestMeter(grpc.aio.ServerInterceptor):
             try:
                 answer = await behaviour(request, context)
             except BaseException as error:
+                request = None  # as above
                 note(context, error)
                 raise
             note(context, None)

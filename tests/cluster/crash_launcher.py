@@ -8,7 +8,9 @@ right after the second call of `put` since the file said so. Without the file no
     put_one                         a chunk to one of its nodes
     claim collected complete        transactions of a payment
     collect                         Campay is asked for money
+    restore                         the transaction that takes a backup in
     _add_version                          within the transaction of commit
+    _put _begin_anew                      within that of restore: some rows of a backup, and what follows all of them
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from cloudgrpc import cli
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.chunks.replicated import ReplicatedStore
-from cloudgrpc.meta import uploads
+from cloudgrpc.meta import restoring, uploads
 from cloudgrpc.meta.db import Database
 from cloudgrpc.outside.campay import Campay
 
@@ -76,6 +78,8 @@ ReplicatedStore.put = around_async(ReplicatedStore.put, lambda *args: "put")  # 
 RemoteStore.put = around_async(RemoteStore.put, lambda *args: "put_one")  # type: ignore[method-assign]
 Campay.collect = around_async(Campay.collect, lambda *args: "collect")  # type: ignore[method-assign]
 uploads._add_version = around("_add_version", uploads._add_version)
+restoring._put = around("_put", restoring._put)
+restoring._begin_anew = around("_begin_anew", restoring._begin_anew)
 
 if __name__ == "__main__":
     cli.main()

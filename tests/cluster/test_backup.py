@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloudgrpc.core.backup_format import Packer
 from cloudgrpc.errors import Exit
+from cluster_harness import Cluster
 from operating import admin, admin_json
 from truth import Traffic, Truth, check_whole, dice
 from user import refused
@@ -14,7 +18,6 @@ from user import refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cluster_harness import Cluster
     from postgres import Database, Postgres
 
 SMALL = 50_000
@@ -126,6 +129,55 @@ def test_what_is_lost_with_the_nodes_is_told_by_name_after_a_restore(make_cluste
     assert again.download(alice.files["file001.bin"][0])
     with refused("DATA_LOSS"):
         again.download(alice.files["file003.bin"][0])
+
+
+@pytest.mark.parametrize("engine", ["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
+def test_a_gateway_that_is_killed_in_a_restore_has_all_of_the_backup_or_nothing(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str
+) -> None:
+    monkeypatch.setenv("CRASH_ORDERS", "orders")
+    database = request.getfixturevalue("postgres_database") if engine == "postgres" else None
+    cluster = Cluster(tmp_path, nodes=0, database=database, **SETTINGS)
+    backup, orders = tmp_path / "drive.backup", cluster.logs / "orders"
+    write_backup(backup)
+    cluster.start_gateway(Path(__file__).with_name("crash_launcher.py"))
+    try:
+        fresh = cluster.rows("SELECT * FROM cluster")
+        for moment in ("after _put 2" if engine == "sqlite" else "after _begin_anew 1", "after restore 1"):
+            assert cluster.rows("SELECT * FROM cluster") == fresh, "it takes a backup, as any new one"
+            orders.write_text(moment)
+            admin(cluster, "restore", backup, "--yes", exit_code=Exit.UNAVAILABLE)
+            assert cluster.gateway.wait() == -signal.SIGKILL
+            orders.unlink()
+            cluster.gateway.start()
+            cluster.wait_ready(cluster.gateway, cluster.port)
+        # The last one was through, and only its answer did not come.
+        assert "admin reconcile" in admin(cluster, "restore", backup, "--yes", exit_code=Exit.NOT_NOW)
+        alice = cluster.login("alice@example.org")
+        assert [folder.folder_name for folder in alice.ls().folders] == ["kept"]
+        with refused("UNAVAILABLE", "drive_restored"):
+            alice.mkdir("too early")
+    finally:
+        cluster.close()
+
+
+def write_backup(path: Path) -> None:
+    """Of Alice, who has a folder."""
+    header = {"cloudgrpc_backup": 1, "program": "1", "schema": [], "cluster_id": "c", "made_at": 1, "engine": "sqlite"}
+    entry = ["entry_id", "account_id", "parent_id", "kind", "name", "name_key", "created_at", "modified_at"]
+    lines: list[object] = [
+        header,
+        {"table": "cluster", "columns": ["cluster_id", "created_at"]},
+        ["c", 1],
+        {"table": "account", "columns": ["account_id", "email", "full_name", "quota_bytes", "root_id", "created_at"]},
+        ["a", "alice@example.org", "Alice", 1000, "root", 1],
+        {"table": "entry", "columns": entry},
+        ["root", "a", None, "folder", "", "", 1, 1],
+        ["kept", "a", "root", "folder", "kept", "kept", 1, 1],
+        {"rows": {"cluster": 1, "account": 1, "entry": 2}},
+    ]
+    packer = Packer()
+    path.write_bytes(packer.pack(lines) + packer.finish())
 
 
 def lose_the_gateway(cluster: Cluster, database: Database | None) -> None:

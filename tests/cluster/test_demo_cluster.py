@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -57,7 +58,8 @@ class Demo:
     @property
     def environment(self) -> dict[str, str]:
         home = str(self.folder)
-        return {**clean_environment(), "HOME": home, "XDG_CONFIG_HOME": home, "CLOUDGRPC_NODE_DISK_RESERVE_MB": "1"}
+        quick = {"CLOUDGRPC_NODE_DISK_RESERVE_MB": "1", "CLOUDGRPC_CLUSTER_HEARTBEAT_S": "1"}
+        return {**clean_environment(), "HOME": home, "XDG_CONFIG_HOME": home, **quick}
 
     @property
     def screen(self) -> str:
@@ -190,9 +192,31 @@ def test_ctrl_c_ends_every_child_and_the_files_are_there_at_the_next_start(demo:
     assert (demo.folder / "again.txt").read_text() == "kept over restarts"
 
 
+def test_a_node_that_an_operator_removed_is_told_of_once_and_left_alone(demo: Demo) -> None:
+    told = "node2 was removed by an operator; the demo leaves it stopped.\nTo have it again"
+    with closing(sqlite3.connect(demo.data / "metadata.sqlite3", timeout=10)) as metadata:
+        metadata.execute("INSERT INTO removed_node SELECT instance_id, node_id, 1 FROM node WHERE node_id = 'node2'")
+        metadata.execute("DELETE FROM copy WHERE node_id = 'node2'")
+        metadata.execute("DELETE FROM node WHERE node_id = 'node2'")
+        metadata.commit()
+    wait(lambda: told in demo.screen, "the removal told", demo)
+    demo.remember()
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(PATIENCE_S) == Exit.OK
+    assert demo.left_over() == []
+    said = len(demo.screen)
+    demo.start()
+    assert demo.screen[said:].startswith(told)
+    assert f"{HOST}:{demo.node_port + 1}" not in demo.screen[said:]
+    assert len(demo.children()) == CHILDREN - 1
+    assert demo.screen.count(told) == 2
+    assert "node2 is started again" not in demo.screen
+    assert demo.shell("download", "kept.txt", "once more.txt").returncode == Exit.OK
+
+
 def test_even_when_it_is_killed_itself_no_child_stays(demo: Demo) -> None:
     demo.remember()
-    assert len(demo.left_over()) == CHILDREN
+    assert len(demo.left_over()) == CHILDREN - 1  # without node2, which was removed
     demo.process.kill()
     demo.process.wait()
     wait(lambda: not demo.left_over(), "every child ending", demo)

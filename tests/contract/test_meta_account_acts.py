@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.core.peers import Visitor
-from cloudgrpc.errors import AccountDisabled, AccountUnknown, QuotaExceeded, QuotaMoved, SessionEnded
+from cloudgrpc.errors import AccountDisabled, QuotaExceeded, QuotaMoved, SessionEnded, UserUnknown
 from cloudgrpc.meta import account_acts, accounts, files, uploads
 from cloudgrpc.meta.models import Event
 from cloudgrpc.meta.promises import Promise
@@ -96,7 +96,7 @@ def test_of_operators_who_expect_the_same_quota_one_wins(database: Meta, alice: 
 
 
 def test_nobody_has_no_quota(database: Meta) -> None:
-    with pytest.raises(AccountUnknown):
+    with pytest.raises(UserUnknown):
         database.run(account_acts.set_quota, "nobody@example.org", GB, None, KEY, OPERATOR)
 
 

@@ -22,7 +22,7 @@ from cloudgrpc.errors import (
     InvalidField,
     TooManyTries,
 )
-from cloudgrpc.meta.models import AdminKey
+from cloudgrpc.meta.models import DATABASE, AdminKey
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -174,6 +174,17 @@ def test_the_last_use_is_known_to_the_minute(office: Office) -> None:
     now_at = used_at()
     assert now_at is not None
     assert now_at >= first
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_key_opens_the_views_also_while_nothing_can_be_written(office: Office) -> None:
+    """As on a full disk: that is when operators come to look."""
+    key = office.add("grafana", "view")
+    office.meta.run(lambda: DATABASE.execute_sql("PRAGMA query_only = 1"))
+    try:
+        assert office.check(key).name == "grafana"
+    finally:
+        office.meta.run(lambda: DATABASE.execute_sql("PRAGMA query_only = 0"))
 
 
 # Guessing

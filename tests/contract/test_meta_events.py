@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg2
 import pytest
 
-from cloudgrpc.errors import AccountUnknown, Missing
+from cloudgrpc.errors import Missing, UserUnknown
 from cloudgrpc.meta import changes, event_lists, events
 from cloudgrpc.meta.bell import SharedBell
 from cloudgrpc.meta.db import now
@@ -268,7 +268,7 @@ def test_accounts_are_found_by_id_or_address_also_when_only_their_events_are_lef
     record(database, "once", account_id="f" * 32)
     assert database.read(event_lists.account_id_of, "f" * 32) == "f" * 32
     for told in ("", " ", "nobody@example.org", "e" * 32, "a\0b"):
-        with pytest.raises(AccountUnknown):
+        with pytest.raises(UserUnknown):
             database.read(event_lists.account_id_of, told)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cloudgrpc.errors import AccountUnknown
+from cloudgrpc.errors import UserUnknown
 from cloudgrpc.meta import changes, closing, overview, users
 from contract.meta_fixture import GB, HOUR, NOT_IDS, SECOND, Meta
 
@@ -76,7 +76,7 @@ def test_an_account_that_was_removed_is_not_counted(database: Meta) -> None:
     assert database.run(closing.remove, alice.account_id)
     assert figures(database).users == 0
     assert listed(database) == []
-    with pytest.raises(AccountUnknown):
+    with pytest.raises(UserUnknown):
         details(database, alice.account_id)
 
 
@@ -169,7 +169,7 @@ def test_details_are_found_by_id_and_by_address(database: Meta) -> None:
 @pytest.mark.parametrize("user", [*NOT_IDS, "", "nobody@example.org"])
 def test_nobody_is_found_by_what_is_none(database: Meta, user: str) -> None:
     database.enroll()
-    with pytest.raises(AccountUnknown):
+    with pytest.raises(UserUnknown):
         details(database, user)
 
 

@@ -111,12 +111,44 @@ def test_chunks_are_found_by_their_groups_up_to_a_limit_and_a_length(database: M
     pair = [put(database, alice, "node1", "node2", length=length) for length in (1, 5, 9)]
     put(database, alice, "node1", "node3")
     database.orphan(alice, on=["node1", "node2"])
-    wanted = [group for group in look(database).groups if group.holders == {"node1", "node2"}]
-    found = database.read(spread.find, [(wanted, 100)], 100)
+    survey = look(database)
+    wanted = [group for group in survey.groups if group.holders == {"node1", "node2"}]
+    found = database.read(spread.find, survey, [(wanted, 100)], 100)
     assert {one.chunk_id for one in found} == set(pair)
     assert all(set(one.holders) == {"node1", "node2"} and one.checksum == f"sum-{one.chunk_id}" for one in found)
-    assert {one.chunk_id for one in database.read(spread.find, [(wanted, 5)], 100)} == set(pair[:2])
-    assert len(database.read(spread.find, [(wanted, 100), (wanted, 100)], 2)) == 2
+    assert {one.chunk_id for one in database.read(spread.find, survey, [(wanted, 5)], 100)} == set(pair[:2])
+    assert len(database.read(spread.find, survey, [(wanted, 100), (wanted, 100)], 2)) == 2
+
+
+@pytest.mark.parametrize("with_sizes", [False, True])
+def test_chunks_are_found_by_their_good_copies_whatever_others_they_have(
+    database: Meta, alice: Caller, with_sizes: bool
+) -> None:
+    whole, bad, doomed = (put(database, alice, "node1", "node2") for _ in range(3))
+    database.sql(f"INSERT INTO copy VALUES ('{bad}', 'node3', 'bad', 1), ('{doomed}', 'node3', 'doomed', 1)")
+    alone, gone = put(database, alice, "node1", "node2"), database.orphan(alice, on=["node1", "node2", "node3"])
+    for chunk_id in (alone, gone):
+        database.lose(chunk_id, "node2")
+    every = put(database, alice, "node1", "node2", "node3")
+    survey = look(database, with_sizes=with_sizes)
+    expected = {("node1", "node2"): {whole, bad, doomed}, ("node1",): {alone}, ("node1", "node2", "node3"): {every}}
+    for holders, chunk_ids in expected.items():
+        wanted = [group for group in survey.groups if group.holders == set(holders)]
+        found = database.read(spread.find, survey, [(wanted, 100)], 100)
+        assert sorted(one.chunk_id for one in found) == sorted(chunk_ids)
+        assert {frozenset(one.holders) for one in found} == {frozenset(holders)}
+    found = database.read(spread.find, survey, [(survey.groups, 100)], 100)
+    assert sorted(one.chunk_id for one in found) == sorted(set().union(*expected.values()))
+
+
+def test_what_could_not_be_copied_a_moment_ago_is_left_out_of_what_is_short(database: Meta, alice: Caller) -> None:
+    chunk_ids = [put(database, alice, "node1") for _ in range(4)]
+    survey = look(database)
+    waiting = set(chunk_ids[:2])
+    assert {one.chunk_id for one in database.read(copies.short, survey, 10, waiting)} == set(chunk_ids[2:])
+    assert len(database.read(copies.short, survey, 2, waiting)) == 2  # these do not fill the list
+    away = survey.without(["node1", "node9"])
+    assert database.read(copies.short, away, 10) == []
 
 
 # Zones
@@ -190,6 +222,33 @@ def test_of_what_no_file_needs_one_verified_copy_elsewhere_is_enough(database: M
     assert held == {gone: {"node1", "node2"}, alone: {"node1"}}
     assert give_up(database, Spare(gone, "node1", []), Spare(alone, "node1", ["node1"])) == []
     assert give_up(database, Spare(gone, "node1", ["node2"]), Spare(needed, "node1", ["node2"])) == [gone]
+
+
+def test_nothing_on_a_node_that_is_away_is_given_up_before_it_is_back(database: Meta, alice: Caller) -> None:
+    """It went after somebody looked, and its copy may be the last one by the time it is back."""
+    chunk_id, gone = put(database, alice, *NODES[:3]), database.orphan(alice, on=NODES[:3])
+    spares = [Spare(one, "node3", ["node1", "node2"]) for one in (chunk_id, gone)]
+    database.set_offline("node3")
+    assert give_up(database, *spares) == []
+    assert database.state(chunk_id, "node3") == database.state(gone, "node3") == "good"
+    database.add_node("node3")
+    assert set(give_up(database, *spares)) == {chunk_id, gone}
+
+
+def test_a_bad_copy_of_what_no_file_needs_is_given_up_when_another_node_has_it_whole(
+    database: Meta, alice: Caller
+) -> None:
+    gone, alone = (database.orphan(alice, on=["node1", "node2"]) for _ in range(2))
+    needed = put(database, alice, "node1", "node2", "node3")
+    for chunk_id in (gone, alone, needed):
+        database.lose(chunk_id, "node1")
+    database.lose(alone, "node2")
+    held = {one.chunk_id: set(one.holders) for one in database.read(spread.unneeded_on, "node1", 10)}
+    assert held == {gone: {"node2"}}
+    spares = [Spare(one, "node1", ["node2", "node3"]) for one in (gone, alone, needed)]
+    assert give_up(database, *spares, *spares) == [gone]
+    assert [database.state(one, "node1") for one in (gone, alone, needed)] == ["doomed", "bad", "bad"]
+    assert database.read(orphans.doomed_on, "node1", 10) == [gone]
 
 
 def test_whoever_gives_up_copies_at_once_leaves_the_wanted_ones(database: Meta, alice: Caller) -> None:

@@ -126,7 +126,7 @@ def test_a_copy_that_was_to_go_is_the_last_one_maybe_and_stays(
         open_up(meta, force=True)
         assert meta.read(orphans.doomed_on, "n2", 10) == []
         # It is read, and then it is as good as any.
-        assert [(one.chunk_id, one.node_id) for one in meta.read(copies.doubts, 10)] == [(chunk_id, "n2")]
+        assert (chunk_id, "n2") in [(one.chunk_id, one.node_id) for one in meta.read(copies.doubts, 10)]
         assert meta.run(copies.add_good, chunk_id, "n2")
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cloudgrpc.actions.budget import CHUNKS_IN_FLIGHT, CHUNKS_OF_UPLOADS, SLOW_OF_ONE
+from cloudgrpc.actions.downloads import CHUNKS_PER_LOOK
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.errors import (
+    AccountDisabled,
     CopiesUnreachable,
     DataLost,
     InvalidField,
@@ -19,9 +22,9 @@ from cloudgrpc.errors import (
     PartSizeWrong,
     TooManySlow,
 )
-from cloudgrpc.meta import changes, copies
+from cloudgrpc.meta import account_acts, changes, copies, nodes
 from cloudgrpc.meta.upload_sessions import Span
-from contract.meta_fixture import Meta, wish_for
+from contract.meta_fixture import GB, Meta, visitor, wish_for
 from contract.transfer_fixture import (
     DIGEST,
     FILM,
@@ -127,6 +130,30 @@ def test_a_download_of_what_was_purged_and_is_half_swept_ends_and_leaves_nothing
         return b"".join(got)
 
     assert FILM.startswith(asyncio.run(work()))
+
+
+def test_a_download_ends_soon_after_its_readers_account_was_disabled(
+    database: Meta, gateway: Gateway, alice: Caller
+) -> None:
+    size = (CHUNKS_PER_LOOK + 2) * CHUNK_BYTES
+
+    async def work() -> int:
+        answer = await gateway.uploads.upload(wish_for(alice, "long", size), reader(cut(bytes(size))))
+        opened = await gateway.downloads.open(alice, answer.file_id)
+        got = 0
+
+        async def write(piece: memoryview) -> None:
+            nonlocal got
+            if not got:
+                disable = partial(account_acts.disable, alice.email, "a test", "a key", visitor())
+                await asyncio.to_thread(database.run, disable)
+            got += len(piece)
+
+        with pytest.raises(AccountDisabled, match="a test"):
+            await gateway.downloads.send(opened, write)
+        return got
+
+    assert asyncio.run(work()) < CHUNKS_PER_LOOK * CHUNK_BYTES
 
 
 # Parts of a file
@@ -261,5 +288,48 @@ def test_a_chunk_that_is_given_up_before_its_first_step_gives_its_room_back(gate
             with pytest.raises(InvalidField):
                 await gateway.uploads.upload(wish_for(alice, "film", len(FILM)), reader(messages()))
         await gateway.whole_budget(alice.account_id)
+
+    asyncio.run(work())
+
+
+# How full the nodes are
+
+
+def test_every_chunk_is_counted_once_on_its_node_whenever_and_to_whomever_that_says_how_full_it_is(
+    database: Meta, gateway: Gateway, stores: dict[str, FakeNode], alice: Caller
+) -> None:
+    def size(name: str, on_the_way: int = 0) -> int:
+        return sum(len(chunk.data) for chunk in stores[name].chunks.values()) + on_the_way
+
+    def beat(on_the_way: int = 0) -> None:
+        """Every node tells it, to another gateway."""
+        for name in stores:
+            database.run(nodes.heartbeat, name, f"folder of {name}", size(name, on_the_way), 1, is_read_only=False)
+        gateway.nodes.forget_view()
+
+    async def free() -> dict[str, int]:
+        return {name: gateway.nodes.candidate(node).free_bytes for name, node in (await gateway.nodes.view()).items()}
+
+    async def work() -> None:
+        await gateway.uploads.upload(wish_for(alice, "zero", 100), reader(cut(b"0" * 100)))
+        assert await free() == {name: GB - size(name) for name in stores}
+        beat()
+        assert await free() == {name: GB - size(name) for name in stores}
+        held = asyncio.Event()
+        for store in stores.values():
+            store.held_puts, store.puts_begun = held, 0
+        uploading = asyncio.create_task(gateway.uploads.upload(wish_for(alice, "one", 1000), reader(cut(b"1" * 1000))))
+        await until(lambda: sum(store.puts_begun for store in stores.values()) == 2)
+        beat(on_the_way=1000)
+        await gateway.nodes.view()
+        held.set()
+        await uploading
+        assert min((await free()).values()) >= GB - 1100
+        beat()
+        assert await free() == {name: GB - size(name) for name in stores}
+        await gateway.uploads.upload(wish_for(alice, "two", 500), reader(cut(b"2" * 500)))
+        assert await free() == {name: GB - size(name) for name in stores}
+        beat()
+        assert await free() == {name: GB - size(name) for name in stores}
 
     asyncio.run(work())

@@ -46,10 +46,12 @@ class FakeNode(MemoryStore):
         super().__init__(name)
         self.reads: list[str] = []
         self.is_away = False
+        self.puts_begun = 0
         self.held_puts: asyncio.Event | None = None  # until then what is put is on its way
         self.held_reads: dict[str, asyncio.Event] = {}
 
     async def put(self, chunk: Chunk) -> tuple[str, ...]:
+        self.puts_begun += 1
         if self.held_puts is not None:
             await self.held_puts.wait()
         return await super().put(chunk)

@@ -170,7 +170,7 @@ def test_an_account_is_shut_out_with_a_reason_and_let_in_again(site: Cluster, al
 
 def test_who_does_not_exist_is_not_found(site: Cluster) -> None:
     for words in (["quota", "nobody@example.org", "1GB"], ["user", "disable", "nobody@example.org"]):
-        admin(site, *words, "--yes", exit_code=Exit.NOT_FOUND)
+        assert "--users" in admin(site, *words, "--yes", exit_code=Exit.NOT_FOUND)
     for words in (["node", "drain", "node77"], ["node", "remove", "node77"], ["scrub", "node77"]):
         assert "--nodes" in admin(site, *words, "--yes", exit_code=Exit.NOT_FOUND)
 

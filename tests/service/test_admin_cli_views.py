@@ -144,7 +144,8 @@ def test_all_about_one_account_is_told(drive: Cluster) -> None:
     assert facts["trash_bytes"] == MB
     assert {file["name"] for file in facts["newest_files"]} >= {"a.bin"}
     assert admin_json(drive, "--user", facts["user_id"])["email"] == "alice@example.org"
-    admin(drive, "--user", "nobody@example.org", exit_code=Exit.NOT_FOUND)
+    told = admin(drive, "--user", "nobody@example.org", exit_code=Exit.NOT_FOUND)
+    assert "admin --users --search" in told, "an operator looks on, and enrolls nobody"
 
 
 # What happened

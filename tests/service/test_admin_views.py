@@ -152,7 +152,7 @@ def test_details_tell_what_a_person_has(cluster: Cluster, alice: User) -> None:
 def test_details_of_nobody_are_not_found(cluster: Cluster) -> None:
     with pytest.raises(grpc.RpcError) as error:
         ask(cluster, "GetUserDetails", pb.UserDetailsRequest(user_id="nobody@example.org"))
-    assert refusal(error) == ("NOT_FOUND", "account_unknown")
+    assert refusal(error) == ("NOT_FOUND", "user_unknown")
 
 
 def test_a_quota_is_changed_and_told(cluster: Cluster, alice: User) -> None:
@@ -164,6 +164,17 @@ def test_a_quota_is_changed_and_told(cluster: Cluster, alice: User) -> None:
     with pytest.raises(grpc.RpcError) as error:
         set_quota(cluster, alice, GB, expected=2 * GB)
     assert refusal(error) == ("ABORTED", "quota_moved")
+
+
+def test_an_event_is_told_the_same_of_an_account_and_in_the_stream(cluster: Cluster, alice: User) -> None:
+    set_quota(cluster, alice, 2 * GB)
+    request = pb.StreamEventsRequest(
+        admin_key=admin_key(cluster), after_id=0, types=["quota."], user=alice.user_id, stop_at_end=True
+    )
+    streamed = list(cluster.admin.StreamSystemEvents(request, timeout=CALL_S))
+    details = ask(cluster, "GetUserDetails", pb.UserDetailsRequest(user_id=alice.email))
+    assert streamed == [event for event in details.events if event.event_type == "quota.changed"]
+    assert [event.by for event in streamed] == ["operator the gateway's own key"]
 
 
 @pytest.mark.parametrize("quota", [-1, (1 << 50) + 1])

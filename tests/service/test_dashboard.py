@@ -23,6 +23,7 @@ from cloudgrpc.admin.desk import Desk
 from cloudgrpc.admin.lookout import Lookout
 from cloudgrpc.clients.session import Gateway
 from cloudgrpc.errors import AdminKeyWrong, Exit
+from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cluster_harness import Cluster
 from operating import admin_key, admin_words
 from person import Terminal
@@ -142,7 +143,7 @@ def test_every_key_shows_what_it_says(drive: Cluster) -> None:
         await seen.press("d")
         seen.type("nobody@example.org")
         await seen.press("enter")
-        await seen.wait("is not enrolled")
+        await seen.wait("There is no account nobody@example.org")
         await seen.press("p")
         await seen.wait("Nothing is sold now", "Waiting for an operator", "nothing")
         await seen.press("e")
@@ -209,6 +210,34 @@ def test_a_gateway_that_goes_and_comes_is_waited_for_and_no_event_is_lost(
         assert ids == list(range(1, len(ids) + 1)), "none is lost, none comes twice"
 
     assert watched(cluster, script) is None
+
+
+def test_a_repair_does_not_flood_the_events_but_each_is_shown_to_whoever_asks_for_them(drive: Cluster) -> None:
+    made = [
+        pb.SystemEvent(
+            event_id=1_000_000 + number,
+            event_type="copy.made",
+            timestamp="2026-11-23T12:00:00.000Z",
+            node_id=f"node{1 + number % 2}",
+            message=f"chunk {number} was copied",
+        )
+        for number in range(2000)
+    ]
+
+    async def script(seen: Seen) -> None:
+        await seen.wait("file.uploaded")
+        await seen.press("e")
+        page = seen.app.query_one(EventsPage)
+        page.happened(made[:-2])
+        page.happened(made[-2:])
+        await seen.wait("account.enrolled", "1,000 times on node1, at last: chunk 1998", "1,000 times on node2")
+        await seen.press("slash")
+        seen.type("copy.")
+        await seen.press("enter")
+        await seen.wait("chunk 1996 was copied", "chunk 1997 was copied", "chunk 1999 was copied")
+        await seen.wait_gone("times")
+
+    assert watched(drive, script) is None
 
 
 def test_nothing_moves_while_monitoring_is_stopped(drive: Cluster) -> None:

@@ -170,16 +170,27 @@ def test_a_node_whose_calls_fail_gets_no_new_chunks_until_they_succeed_again(
     asyncio.run(main())
 
 
-def test_with_too_few_well_nodes_nothing_is_kept_and_it_is_not_told_as_a_lack_of_room(
-    meta: Meta, tmp_path: Path
-) -> None:
+def test_an_unwell_node_is_used_while_the_others_do_not_suffice(meta: Meta, tmp_path: Path) -> None:
     async def main() -> None:
         async with town(meta, tmp_path) as here:
             for node_id in ("node1", "node2"):
                 await here.add(node_id)
             for _ in range(3):
                 here.house.nodes._watch.note("node1", DiskFailed(node_id="node1", reason="r"))
-            with pytest.raises(NodesTooFew, match="1 of the 2 storage nodes needed are online and well"):
+            assert (await here.health("node1")).is_unwell
+            assert await here.upload() == [{"node1", "node2"}]
+            assert (await here.house.overviews.status()).can_write
+
+    asyncio.run(main())
+
+
+def test_with_too_few_nodes_nothing_is_kept_and_it_is_not_told_as_a_lack_of_room(meta: Meta, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with town(meta, tmp_path) as here:
+            for node_id in ("node1", "node2"):
+                await here.add(node_id)
+            meta.sql("UPDATE node SET is_online = FALSE WHERE node_id = 'node1'")
+            with pytest.raises(NodesTooFew, match="1 of the 2 storage nodes needed are online;"):
                 await here.upload()
 
     asyncio.run(main())

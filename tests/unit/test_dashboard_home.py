@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cloudgrpc.admin import board_banner, event_words, node_words, status_words
 from cloudgrpc.admin.board_banner import Link, Sight
 from cloudgrpc.admin.board_home_text import Room, home
-from cloudgrpc.admin.event_words import Weight
+from cloudgrpc.admin.event_words import Weight, runs
 from cloudgrpc.core.event_kinds import KINDS
 from cloudgrpc.errors import Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
@@ -65,10 +65,11 @@ def node(number: int, **other: object) -> pb.NodeInfo:
 
 
 def event(
-    number: int, kind: str = "file.uploaded", message: str = "A file was uploaded", by: str = ""
+    number: int, kind: str = "file.uploaded", message: str = "A file was uploaded", by: str = "", on: str = ""
 ) -> pb.SystemEvent:
+    at = "2026-11-23T12:00:00.000Z"
     return pb.SystemEvent(
-        event_id=number, event_type=kind, message=message, by=by, timestamp="2026-11-23T12:00:00.000Z", details="{}"
+        event_id=number, event_type=kind, message=message, by=by, node_id=on, timestamp=at, details="{}"
     )
 
 
@@ -87,7 +88,7 @@ def test_the_home_page_fits_its_room(width: int, height: int, nodes: int, events
     text = home(
         status(),
         [node(number, zone=zone) for number in range(nodes)],
-        [event(number, message="long " * 60) for number in range(events)],
+        runs([event(number, message="long " * 60) for number in range(events)]),
         Room(width, height),
     )
     assert len(told(text)) <= height
@@ -98,7 +99,7 @@ def test_the_smallest_terminal_shows_all_that_matters() -> None:
     chunks = pb.ChunkCounts(whole=1_234_567, missing=123, lost=4, copies_missing=123, bytes_missing=GB)
     nodes = [node(1), node(2), node(3, status="offline", reason="offline: its last heartbeat is 2 min old")]
     text = home(
-        status(chunks=chunks, payments_attention=1), nodes, [event(1), event(2, message="the newest")], SMALLEST
+        status(chunks=chunks, payments_attention=1), nodes, runs([event(1), event(2, message="the newest")]), SMALLEST
     )
     cut = [line.split()[0] for line in told(text) if "…" in line]
     assert cut == ["Payments", "node3"], "only the end of what has a page of its own"
@@ -128,18 +129,28 @@ def test_of_more_nodes_than_fit_those_are_shown_that_are_not_well() -> None:
 
 def test_the_newest_events_are_shown() -> None:
     lines = told(
-        home(status(), [node(1)], [event(number, message=f"event {number}") for number in range(99)], SMALLEST)
+        home(status(), [node(1)], runs([event(number, message=f"event {number}") for number in range(99)]), SMALLEST)
     )
     assert lines[-1].endswith("event 98")
     assert len(lines) == SMALLEST.height
 
 
 def test_a_repair_of_many_chunks_leaves_room_for_other_events() -> None:
-    made = [event(number, "copy.made", f"chunk {number} was copied to node1") for number in range(2, 500)]
-    text = home(status(), [node(1)], [event(1, message="first"), *made, event(500, message="last")], SMALLEST).plain
+    """However many they are, and though its copies go to several nodes in turn."""
+    told = runs([event(1, message="first")])
+    for number in range(2, 5000, 2):
+        pair = [
+            event(number + at, "copy.made", f"chunk {number + at} was copied to node{at}", on=f"node{at}")
+            for at in (0, 1)
+        ]
+        told = runs(pair, told)
+    told = runs([event(5002, message="last"), event(5003, "copy.made", "one more", on="node1")], told)
+    text = home(status(), [node(1)], told, SMALLEST).plain
+    assert "2,499 times on node0, at last: chunk 4998" in text
+    assert "2,499 times on node1, at last: chunk 4999" in text
     assert "first" in text
-    assert "498 times, at last: chunk 499 was copied to node1" in text
-    assert "last" in text.splitlines()[-1]
+    assert [line.rsplit(maxsplit=1)[-1] for line in text.splitlines()[-2:]] == ["last", "more"]
+    assert len(told) == 5
 
 
 @pytest.mark.parametrize(
@@ -231,4 +242,4 @@ def test_an_event_is_marked_by_more_than_its_colour(kind: str, by: str, weight: 
 
 def test_what_others_wrote_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in event_words.line(event(1, message="\x1b[2Jgone", by="\x1bmallory"))
-    assert "\x1b" not in home(status(), [node(1, zone="\x1b[2J")], [event(1, "\x1b", "\x1b")], SMALLEST).plain
+    assert "\x1b" not in home(status(), [node(1, zone="\x1b[2J")], runs([event(1, "\x1b", "\x1b")]), SMALLEST).plain
