@@ -294,14 +294,9 @@ class Intake:
             # The nodes had less room than they last said.
             raise PoolFull(candidates=len(placing.stores) - len(troubles), quorum=placing.quorum) from error
         for name in names:
-<<<<<<< HEAD
-            nodes.note_placed(name, len(chunk.data))
+            nodes.note_placed(name, len(chunk.data), heard_at[name])
         length = len(chunk.data) - (TAG_BYTES if self._seal else 0)
         self.unwritten.append(Stored(chunk.chunk_id, length, chunk.checksum, names))
-=======
-            nodes.note_placed(name, len(chunk.data), heard_at[name])
-        self.unwritten.append(Stored(chunk.chunk_id, len(chunk.data), chunk.checksum, names))
->>>>>>> main
 
 
 def plan(position: int) -> Planned:

@@ -169,10 +169,11 @@ class Sealer:
         await self._throttle.let(max(plain.length, LEAST_COST))
         chunk = await self._sealed(plain)
         await self._db.run(unsealed.plan, chunk.chunk_id, len(chunk.data))
+        heard_at = {store.name: self._nodes.heard_at(store.name) for store in placing.stores}
         replicated = ReplicatedStore(placing.stores, placing.wanted, placing.quorum, self._nodes.report)
         names = await replicated.put(chunk)
         for name in names:
-            self._nodes.note_placed(name, len(chunk.data))
+            self._nodes.note_placed(name, len(chunk.data), heard_at[name])
         sealed = Sealed(chunk.chunk_id, chunk.checksum, names)
         return await self._db.run(unsealed.swap, plain, sealed, Copies(placing.wanted, placing.quorum), self._grace_us)
 

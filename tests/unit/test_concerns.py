@@ -53,7 +53,10 @@ def test_where_all_is_well_there_is_no_warning() -> None:
             "2 chunks with too few copies: 3 copies, 1.0 GB",
         ),
         (replace(WELL, promised_bytes=9 * GB + 1), "9.0 GB are promised to accounts, 10.0 GB may be: add a node"),
-        (replace(WELL, is_key_unsaved=True), "If the master key is lost, so is every file: cloudgrpc secrets backup FILE"),
+        (
+            replace(WELL, is_key_unsaved=True),
+            "If the master key is lost, so is every file: cloudgrpc secrets backup FILE",
+        ),
         (replace(WELL, payments_attention=1), "1 payment waits for an operator"),
     ],
 )
