@@ -11,8 +11,10 @@ The house, from the roof down; imports point down only:
     meta | chunks           what we know about files (SQL) | where their bytes live
     outside | trust         other people's systems: mail, Campay and its sandbox | our secrets and certificates
     core                    decisions without I/O, clock or randomness
-    rpc, meters             channels, servers, deadlines, error <-> status | what a process counts about itself
-    pb, config, sales, errors   generated messages | settings | those of selling | every error a user can meet
+    links, handshakes       connections within the cluster | why one did not come about
+    rpc, wire, meters       channels, TLS, deadlines, error <-> status | what a process counts about itself
+    pb, config, setting_names, sales, errors   generated messages | settings | those of selling | every error a user
+                            can meet
 """
 
 __version__ = "0.1.0"
