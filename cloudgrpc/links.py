@@ -49,7 +49,8 @@ class Link(Generic[Calls]):
         self._expected = expected
         self._options = options
         self._leaving: set[asyncio.Task[None]] = set()
-        self._seen: tuple[float, CloudError | None] = (-REMEMBERED_S, None)
+        self._looking: asyncio.Future[CloudError | None] | None = None  # the newest look at the other side
+        self._looked_at = -REMEMBERED_S
         self._look_at = time.monotonic() + LOOK_S
         self._tls = papers() if papers else None
         self._channel = self._opened()
@@ -71,11 +72,12 @@ class Link(Generic[Calls]):
         """What keeps the two sides from agreeing, if that is why this call failed."""
         if failure.code() is not grpc.StatusCode.UNAVAILABLE or not handshakes.is_worth_a_look(failure.details() or ""):
             return None
-        looked_at, seen = self._seen
-        if time.monotonic() - looked_at >= REMEMBERED_S:
-            seen = await asyncio.to_thread(handshakes.look, self._host, self._port, self._tls, self._expected)
-            self._seen = time.monotonic(), seen
-        return seen
+        # One for all calls that failed at once: each takes a thread for seconds.
+        if self._looking is None or (self._looking.done() and time.monotonic() - self._looked_at >= REMEMBERED_S):
+            self._looked_at = time.monotonic()
+            look = asyncio.to_thread(handshakes.look, self._host, self._port, self._tls, self._expected)
+            self._looking = asyncio.ensure_future(look)
+        return await asyncio.shield(self._looking)
 
     async def close(self) -> None:
         """Calls under way are cancelled."""

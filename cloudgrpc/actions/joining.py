@@ -28,7 +28,7 @@ from cloudgrpc.meta import certificates, paces, standing
 from cloudgrpc.meta.certificates import NewCertificate
 from cloudgrpc.trust.authority import request_digest
 from cloudgrpc.trust.bundle import bundle_digest
-from cloudgrpc.trust.identity import node_identity
+from cloudgrpc.trust.identity import RESERVED, node_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -211,6 +211,8 @@ def _new(issued: Issued, node_id: str) -> NewCertificate:
 def _check_node_id(node_id: str) -> None:
     if not NODE_ID.match(node_id):
         raise InvalidField(field="node_id", reason="must be 1 to 63 of a-z, 0-9 and -, and not begin with -")
+    if node_id in RESERVED:
+        raise InvalidField(field="node_id", reason=f"must not be {node_id}: the cluster's own files are called so")
 
 
 async def _key_digest(request: bytes) -> str:

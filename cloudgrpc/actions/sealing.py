@@ -21,7 +21,7 @@ from cloudgrpc.chunks.sealed import closed
 from cloudgrpc.core import placement
 from cloudgrpc.core.health import AMPLE_SHARE
 from cloudgrpc.core.sealing import Seal
-from cloudgrpc.errors import CloudError, CopiesUnreachable, DatabaseUnavailable
+from cloudgrpc.errors import CloudError, CopiesUnreachable, DatabaseUnavailable, QuorumMissed
 from cloudgrpc.meta import sealing, unsealed
 from cloudgrpc.meta.unsealed import Copies, Sealed
 
@@ -166,6 +166,7 @@ class Sealer:
         placing = await self._place(plain.sealed_length)
         if placing is None:
             return False
+        await self._check_as_many(plain, placing)
         await self._throttle.let(max(plain.length, LEAST_COST))
         chunk = await self._sealed(plain)
         await self._db.run(unsealed.plan, chunk.chunk_id, len(chunk.data))
@@ -176,6 +177,15 @@ class Sealer:
             self._nodes.note_placed(name, len(chunk.data), heard_at[name])
         sealed = Sealed(chunk.chunk_id, chunk.checksum, names)
         return await self._db.run(unsealed.swap, plain, sealed, Copies(placing.wanted, placing.quorum), self._grace_us)
+
+    async def _check_as_many(self, plain: Plain, placing: Placing) -> None:
+        """Whether as many nodes take the new chunk as the old one can be read from: with fewer copies it would not take
+        its place, and what was sent would fill the nodes again and again. Raises: QuorumMissed."""
+        view = await self._nodes.view()
+        readable = sum(node_id in view and view[node_id].is_online for node_id in plain.holders)
+        least = min(placing.wanted, readable)
+        if len(placing.stores) < least:
+            raise QuorumMissed(stored=len(placing.stores), quorum=least)
 
     async def _sealed(self, plain: Plain) -> Chunk:
         view = await self._nodes.view()

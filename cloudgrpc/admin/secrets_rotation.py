@@ -84,6 +84,7 @@ def remove(config: Config, args: argparse.Namespace, outer: argparse.Namespace) 
     if rotation.place_of(prints, args.fingerprint) == 0:
         raise SecretInUse(fingerprint=args.fingerprint, reason="it is the one in use")
     if args.name == MASTER:
+        _settle(file)  # until then a process may still wrap an account's first key with the one that was in use
         if not _is_needed_nowhere(config, args, outer):
             return
     elif not acts.is_agreed(args, [f"Whoever shows only {args.fingerprint} is refused then."], "Remove it?"):

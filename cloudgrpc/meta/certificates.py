@@ -14,7 +14,7 @@ from cloudgrpc.errors import (
 )
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now
-from cloudgrpc.meta.models import Certificate, Invite
+from cloudgrpc.meta.models import Certificate, Invite, Node
 
 KEPT_US = 30 * 86400 * 1_000_000  # that what is over is still listed
 
@@ -154,7 +154,16 @@ def revoke(node_id: str, operator: str) -> tuple[list[str], int]:
         operator=operator,
         serials=good,
     )
+    if good:
+        _call_offline(node_id, moment)
     return good, codes.count("")
+
+
+def _call_offline(node_id: str, moment: int) -> None:
+    """No chunks go to it from now on. Its own signs of life end, but are missed only after a while."""
+    gone = Node.update(is_online=False, offline_since_at=moment).where((Node.node_id == node_id) & Node.is_online)
+    if gone.execute():
+        events.record("node.offline", f"{node_id} went offline: its certificates were revoked", node_id=node_id)
 
 
 def revoked_serials() -> list[str]:

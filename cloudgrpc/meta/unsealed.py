@@ -244,20 +244,23 @@ def _owners_key(owner_id: str, owners_key: str, *, is_owned: bool) -> AccountKey
 
 
 def _keys(chunk_ids: Sequence[str]) -> dict[str, tuple[int, bytes]]:
-    """The positions and the data keys of chunks, by their ids; of those whose key one of its owners can open."""
+    """The positions and the data keys of chunks, by their ids; of those alone that all who name them have the same of:
+    the others would be sent in vain, again and again."""
     query = (
         Extent.select(Extent.chunk, Extent.position, Account.wrapped_key, Version.wrapped_key)
         .join(Version)
         .join(Entry)
         .join(Account)
-        .where(Extent.chunk.in_(list(chunk_ids)) & (Version.wrapped_key != "") & (Account.root_id != ""))
+        .where(Extent.chunk.in_(list(chunk_ids)) & (Account.root_id != ""))
     )
-    found: dict[str, tuple[int, bytes]] = {}
+    found: dict[str, set[tuple[int, bytes] | None]] = {}
     for chunk_id, position, owners_key, wrapped in rows(query):
-        if chunk_id not in found:
+        key = None
+        if wrapped:
             with suppress(MasterKeyMissing, KeyDamaged):  # it must not keep others waiting
-                found[chunk_id] = position, sealing.data_key(owners_key, wrapped)
-    return found
+                key = position, sealing.data_key(owners_key, wrapped)
+        found.setdefault(chunk_id, set()).add(key)
+    return {chunk_id: key for chunk_id, keys in found.items() if len(keys) == 1 for key in keys if key}
 
 
 def _holders(chunk_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:

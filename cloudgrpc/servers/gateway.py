@@ -198,9 +198,10 @@ def _announce(
 
 
 def _master_key(config: Config, *, is_unsaved: bool) -> list[str]:
-    if not config.encryption.at_rest:
-        return ["  at rest     what is stored is not encrypted"]
-    words = [f"  master key  {secret_place(config, MASTER)}"]
+    at_rest = config.encryption.at_rest
+    words = [] if at_rest else ["  at rest     what is stored from now on is not encrypted"]
+    if at_rest or is_unsaved:
+        words.append(f"  master key  {secret_place(config, MASTER)}")
     if is_unsaved:
         told = [
             "without it no file can ever be read, and it is on this machine alone.",

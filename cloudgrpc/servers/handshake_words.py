@@ -81,7 +81,8 @@ class FailedHandshake:
 @contextlib.contextmanager
 def heard(tell: Callable[[FailedHandshake], None]) -> Iterator[None]:
     """While this lasts, `tell` is called for each, in the event loop that runs now."""
-    if TRACE not in os.environ.get("GRPC_TRACE", ""):
+    # Without standard error, as after 2>&-, there is nothing to take lines from, and 2 may be any file by now.
+    if TRACE not in os.environ.get("GRPC_TRACE", "") or sys.stderr is None:
         yield
         return
     loop = asyncio.get_running_loop()

@@ -333,8 +333,9 @@ def build_cluster_server(house: House, secret: AnySecret) -> grpc.aio.Server:
     interceptors = [
         RequestMeter(house.meters),
         ErrorsToStatuses(house.audit.refused),
-        Identities(AT_GATEWAYS, is_revoked),
+        # Before the identities: it refuses without reading a request, and they ask each request whom it speaks of.
         ClusterSecret(secret),
+        Identities(AT_GATEWAYS, is_revoked),
     ]
     server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
     _add_node_service(house, server)

@@ -25,13 +25,14 @@ from cloudgrpc.errors import (
     LocalFile,
     PapersExpired,
     SettingsWrong,
+    UsageWrong,
 )
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import JoinServiceStub
 from cloudgrpc.trust import private
 from cloudgrpc.trust.authority import KEY_FILE, request_digest
 from cloudgrpc.trust.bundle import CA_FILE, bundle_digest
-from cloudgrpc.trust.identity import node_identity
+from cloudgrpc.trust.identity import RESERVED, node_identity
 from cloudgrpc.trust.joined import Joined, Use, read_joined, write_joined
 from cloudgrpc.trust.papers import FOLDER, Papers
 from cloudgrpc.trust.secrets import CLUSTER, file_of, is_generated
@@ -68,6 +69,8 @@ def read_code(told: str) -> str:
 
 def papers_of(config: Config, node_id: str) -> Papers | None:
     """None: the node did not join. Raises: PapersExpired, SettingsWrong, LocalFile."""
+    if node_id in RESERVED:  # what lies there by its name is not its own
+        return None
     papers = Papers.open(config.data_folder / FOLDER, node_identity(node_id))
     if papers is not None and papers.expires_at < time.time():
         raise PapersExpired(node_id=node_id, when=time.strftime("%Y-%m-%d %H:%M", time.localtime(papers.expires_at)))
@@ -84,6 +87,8 @@ async def join(config: Config, node_id: str, told: str) -> bool:
     code = join_code.decoded(told)
     if code.node_id != node_id:
         raise JoinCodeForOther(node_id=node_id)
+    if node_id in RESERVED:
+        raise UsageWrong(reason=f"no node can join as {node_id}: the cluster's own files are called so")
     folder = config.data_folder / FOLDER
     papers, digest = Papers(folder, node_identity(node_id)), hashlib.sha256(code.secret.encode()).hexdigest()
     private.make_folder(folder)

@@ -221,6 +221,8 @@ class ClusterSecret(grpc.aio.ServerInterceptor):
 
         async def refuse(_request: object, context: Context) -> NoReturn:
             log.warning("refused %s from %s: wrong cluster secret", details.method, context.peer())
+            if not VISITOR.get().host:  # where no interceptor before this one tells who it is
+                VISITOR.set(visitor_of(context.peer(), "", "", behind_proxy=False))
             raise ClusterSecretWrong
 
         return grpc.unary_unary_rpc_method_handler(refuse)  # every RPC of NodeService is unary

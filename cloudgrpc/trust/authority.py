@@ -43,7 +43,8 @@ KEY_FILE = "ca.key"
 CA_DAYS = 3652  # ten years
 DAY_S = 86400.0
 SKEW_S = 300.0  # by which clocks of two machines may differ: a certificate is good from so long before
-NAME = re.compile(r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+NAME = re.compile(rf"(\*\.)?{LABEL}(\.{LABEL})*\.?")
 NAME_LETTERS = 253
 
 

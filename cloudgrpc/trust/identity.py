@@ -29,6 +29,7 @@ class Identity:
         return f"{self.name}.{self.role}{DOMAIN}"
 
 
+RESERVED = frozenset({"ca", GATEWAY})  # as node ids: the papers of such a node would be in the place of those files
 THE_GATEWAY = Identity(GATEWAY, "gateway")  # every gateway: they share the database, and stand for one another
 
 

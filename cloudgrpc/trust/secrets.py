@@ -106,7 +106,8 @@ def watched_master_keys(config: Config, clock: Callable[[], float] = time.monoto
     path, place = file_of(config, MASTER), secret_place(config, MASTER)
 
     def read(make: Callable[[], str] | None = None) -> MasterKeys:
-        if not config.encryption.at_rest and path and not path.exists():
+        # Only at first: one that goes meanwhile has sealed what is there.
+        if make and not config.encryption.at_rest and path and not path.exists():
             return NO_KEYS
         lines = rotation.lines_of(_text(config, MASTER, make))
         return rotation.master_keys("\n".join([*lines, *config.encryption.old_master_keys]), place)

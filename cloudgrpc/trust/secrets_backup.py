@@ -123,7 +123,7 @@ def watch_unsaved(config: Config, ids: Callable[[], Collection[str]]) -> Callabl
     marker: Watched[Saved] = Watched(folder_of(config) / MARKER, lambda: last(config))
 
     def is_unsaved() -> bool:
-        if not is_generated(config, MASTER) or not config.encryption.at_rest:
+        if not is_generated(config, MASTER):
             return False
         return not set(ids()) <= set(marker.value.fingerprints)
 

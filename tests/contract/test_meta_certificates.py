@@ -149,6 +149,22 @@ def test_what_is_revoked_is_not_renewed_and_cannot_join_by_an_old_code(database:
     assert database.events("certificate.revoked") == 1
 
 
+def test_who_is_revoked_gets_no_more_chunks_at_once(database: Meta) -> None:
+    for node_id in ("node4", "node5"):
+        database.add_node(node_id)
+    invite(database, "a code alone", "node5")
+    database.run(certificates.revoke, "node5", "bob")
+    invite(database)
+    join(database, "a1")
+    database.run(certificates.revoke, "node4", "bob")
+    told = database.rows("SELECT node_id, is_online, offline_since_at IS NULL FROM node WHERE node_id LIKE 'node%'")
+    assert sorted((node_id, bool(online), bool(null)) for node_id, online, null in told) == [
+        ("node4", False, False),
+        ("node5", True, True),
+    ]
+    assert database.events("node.offline") == 1
+
+
 def test_who_was_revoked_can_be_invited_again(database: Meta) -> None:
     invite(database)
     join(database, "a1")
@@ -372,3 +388,9 @@ def test_a_code_is_good_for_a_quarter_of_an_hour(office: Office) -> None:
     office.meta.age("invite", "expires_at", 60 * 1_000_000)
     with pytest.raises(JoinCodeExpired, match="15 minutes"):
         office.join(code, office.papers())
+
+
+@pytest.mark.parametrize("node_id", ["ca", "gateway"])
+def test_nobody_is_invited_whose_papers_would_be_in_the_place_of_the_clusters(office: Office, node_id: str) -> None:
+    with pytest.raises(InvalidField, match="own files"):
+        office.invite(node_id)

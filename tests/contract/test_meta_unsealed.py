@@ -241,6 +241,17 @@ def test_a_chunk_whose_key_cannot_be_opened_does_not_keep_others_waiting(
     assert (page.chunks, page.last) == ([], min(*database.chunks_of(theirs), *database.chunks_of(file_id)))
 
 
+def test_a_chunk_that_one_of_its_owners_cannot_open_is_not_sent_in_vain(
+    database: Meta, alice: Caller, bob: Caller
+) -> None:
+    theirs = copy_of(database, alice, bob, put_plain(database, alice, "a", 10))
+    give_keys(database)
+    assert len(plain(database)) == 1
+    for damaged in ("AAAA", ""):
+        database.sql(f"UPDATE version SET wrapped_key = '{damaged}' WHERE entry_id = '{theirs}'")
+        assert plain(database) == []
+
+
 def test_a_sealed_chunk_takes_the_place_of_a_plain_one_in_all_files_at_once(
     database: Meta, alice: Caller, bob: Caller
 ) -> None:

@@ -209,6 +209,24 @@ def test_nodes_that_are_nearly_full_are_left_to_people(database: Meta, alice: Ca
     assert not left(database)
 
 
+def test_nothing_is_sent_where_fewer_nodes_have_room_than_the_old_copies_are_on(
+    database: Meta, alice: Caller, gateway: Gateway
+) -> None:
+    """It could not take the old one's place, and would be sent in vain, round after round."""
+    gateway.nodes.settings = config.Cluster(offline_after_s=3600, write_quorum=1)
+    file_id = film(gateway, alice)
+    old = database.chunks_of(file_id)
+    database.sql("UPDATE node SET used_bytes = capacity_bytes * 91 / 100 WHERE node_id <> 'node1'")
+    gateway.nodes.forget_view()
+    seal(database, gateway)
+    assert database.chunks_of(file_id) == old
+    assert {chunk_id for (chunk_id,) in database.rows("SELECT chunk_id FROM chunk")} == set(old)
+    database.sql("UPDATE node SET used_bytes = 0")
+    gateway.nodes.forget_view()
+    seal(database, gateway)
+    assert not left(database)
+
+
 def test_keys_are_wrapped_with_the_new_master_key_and_no_chunk_is_touched(
     database: Meta, alice: Caller, gateway: Gateway
 ) -> None:

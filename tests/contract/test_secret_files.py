@@ -290,5 +290,8 @@ def test_a_master_key_is_told_to_be_on_this_machine_alone_until_it_is_saved(conf
 
 def test_only_a_master_key_that_was_made_here_needs_a_backup(tmp_path: Path) -> None:
     data = Data(folder=str(tmp_path / "data"))
-    for encryption in (Encryption(at_rest=False), Encryption(master_key=new_master_key())):
-        assert not watch_unsaved(Config(data=data, encryption=encryption), lambda: ["00000000"])()
+    configured = Encryption(master_key=new_master_key())
+    assert not watch_unsaved(Config(data=data, encryption=configured), lambda: ["00000000"])()
+    off = Config(data=data, encryption=Encryption(at_rest=False))
+    assert not watch_unsaved(off, lambda: master_keys(off).keys)(), "there is none"
+    assert watch_unsaved(off, lambda: ["00000000"])(), "it opens what was sealed before"

@@ -169,6 +169,16 @@ def test_no_master_key_is_made_where_nothing_is_sealed_but_one_that_is_there_sti
     assert master_keys(plain) == made
 
 
+def test_a_master_key_that_goes_meanwhile_stays_in_use_also_where_nothing_new_is_sealed(
+    config: Config, clock: Clock
+) -> None:
+    made = master_keys(config)
+    keys = watched_master_keys(Config(data=config.data, encryption=Encryption(at_rest=False)), clock)
+    (folder_of(config) / "master.key").unlink()
+    clock.pass_by()
+    assert keys.value == made
+
+
 def test_further_master_keys_open_what_they_wrapped(config: Config) -> None:
     made = master_keys(config)
     path = folder_of(config) / "master.key"

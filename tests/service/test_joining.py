@@ -26,12 +26,14 @@ from cloudgrpc.errors import (
     PapersExpired,
     PlaintextExpected,
     SettingsWrong,
+    UsageWrong,
 )
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
 from cloudgrpc.servers import joining
 from cloudgrpc.trust import private
 from cloudgrpc.trust.authority import Authority
+from cloudgrpc.trust.gateway_papers import certify
 from cloudgrpc.trust.identity import THE_GATEWAY, identity_of_pem, node_identity
 from cloudgrpc.trust.joined import Joined, write_joined
 from cloudgrpc.trust.papers import FOLDER, Papers
@@ -433,3 +435,16 @@ def test_init_makes_what_is_missing_once_and_saves_the_secrets(tmp_path: Path) -
     assert papers.serial != serial
     assert {"drive.example.org", "192.0.2.5", "localhost"} <= set(papers.names)
     assert (tmp_path / "fresh" / FOLDER / "ca.crt").read_bytes() == made
+
+
+@pytest.mark.parametrize("node_id", ["ca", "gateway"])
+def test_a_node_that_is_called_as_the_clusters_own_files_leaves_them_alone(tmp_path: Path, node_id: str) -> None:
+    config, folder = Config(data=Data(folder=str(tmp_path))), tmp_path / FOLDER
+    authority = Authority.create(folder)
+    certify(authority, Papers(folder, THE_GATEWAY), [])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    code = encoded(JoinCode(node_id, "a cluster", HOST, 1, "", b"", "a secret"))
+    with pytest.raises(UsageWrong, match="no node can join as"):
+        asyncio.run(joining.join(config, node_id, code))
+    assert joining.papers_of(config, node_id) is None
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

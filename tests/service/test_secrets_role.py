@@ -94,3 +94,14 @@ def test_an_old_master_key_is_removed_unasked_only_by_who_is_sure(tmp_path: Path
     assert "--yes" in told
     secrets(data, *nobody, "--yes")
     assert len((data / "secrets" / "master.key").read_text().split()) == 1
+
+
+def test_who_needs_an_old_master_key_is_asked_only_when_no_process_uses_it_any_more(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    secrets(data, "add", "master")
+    secrets(data, "add", "master")
+    (master,) = (each for each in json.loads(secrets(data, "list", "--json")) if each["name"] == "master")
+    old, new = master["fingerprints"]
+    secrets(data, "use", "master", new)
+    told = secrets(data, "--gateway", "127.0.0.1:9", "remove", "master", old, "--yes")
+    assert -1 < told.find("Waiting") < told.find("could not be asked")

@@ -18,7 +18,15 @@ from cloudgrpc.chunks.base import checksum_of
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.clients.session import Gateway, Session
 from cloudgrpc.clients.transfer import Transfers
-from cloudgrpc.errors import CertificateOver, CertificateRevoked, CloudError, Exit, IdentityWrong, NodeUnavailable
+from cloudgrpc.errors import (
+    CertificateOver,
+    CertificateRevoked,
+    CloudError,
+    ClusterSecretWrong,
+    Exit,
+    IdentityWrong,
+    NodeUnavailable,
+)
 from cloudgrpc.links import Link
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
@@ -66,14 +74,23 @@ def secret_of(tls: TlsCluster) -> Secret:
     return Secret.of((tls.data / "secrets" / "cluster.key").read_text().strip())
 
 
-def asked(tls: TlsCluster, port: int, shown: rpc.Tls | None, expected: Identity, method: str, request: Any) -> Any:
-    """What a party of the cluster hears that shows these papers. Raises: CloudError, as that party tells it."""
+def asked(
+    tls: TlsCluster,
+    port: int,
+    shown: rpc.Tls | None,
+    expected: Identity,
+    method: str,
+    request: Any,
+    secret: str = "",
+) -> Any:
+    """What a party of the cluster hears that shows these papers. `secret` "": the cluster's. Raises: CloudError, as
+    that party tells it."""
 
     async def ask() -> Any:
         link: Link[Any] = Link(
             HOST, port, NodeServiceStub, papers=(lambda: shown) if shown else None, expected=expected.host
         )
-        metadata = ((rpc.SECRET_KEY, secret_of(tls).current),)
+        metadata = ((rpc.SECRET_KEY, secret or secret_of(tls).current),)
         try:
             return await getattr(link.calls, method)(request, timeout=5, metadata=metadata)
         except grpc.aio.AioRpcError as failure:
@@ -189,6 +206,23 @@ def test_a_node_speaks_for_itself_only(tls: TlsCluster) -> None:
         registered(tls, tls.papers(), "node1")
     told_by(tls, "gateway", "what was shown is node2.node.cloudgrpc")
     recorded(tls, "refused.identity_wrong", "RegisterNode", "what was shown is node2.node.cloudgrpc")
+
+
+def test_a_wrong_secret_is_told_as_such_since_a_node_that_runs_waits_until_it_is_put_right(tls: TlsCluster) -> None:
+    node2, request = tls.papers(node_identity("node2")), pb.HeartbeatRequest(node_id="node2")
+    with pytest.raises(ClusterSecretWrong):
+        asked(tls, tls.cluster_port, node2, THE_GATEWAY, "Heartbeat", request, secret="w" * 40)
+    recorded(tls, "refused.cluster_secret_wrong", "Heartbeat")
+    with pytest.raises(ClusterSecretWrong):
+        asked(
+            tls,
+            tls.node_port("node1"),
+            tls.papers(),
+            node_identity("node1"),
+            "ListChunks",
+            pb.ListChunksRequest(),
+            secret="w" * 40,
+        )
 
 
 def test_a_node_with_the_certificate_of_another_one_stops_and_says_why(tls: TlsCluster, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
-from cloudgrpc.servers.handshake_words import words_of
+from cloudgrpc.servers.handshake_words import TRACE, heard, words_of
 
 
 @pytest.mark.parametrize(
@@ -19,3 +22,11 @@ from cloudgrpc.servers.handshake_words import words_of
 )
 def test_why_a_handshake_failed_is_told_in_words(told: str, words: str) -> None:
     assert words in words_of(told)
+
+
+def test_without_standard_error_its_number_is_left_to_whoever_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRPC_TRACE", TRACE)
+    monkeypatch.setattr(sys, "stderr", None)
+    before = os.fstat(2)
+    with heard(lambda _: None):
+        assert os.path.samestat(os.fstat(2), before)

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from cloudgrpc.core.introductions import NODE_ID
+from cloudgrpc.errors import InvalidField
+from cloudgrpc.trust.authority import general_name
 from cloudgrpc.trust.identity import (
     GATEWAY,
     NODE,
@@ -97,3 +99,16 @@ def test_every_node_id_can_stand_in_a_name() -> None:
     assert NODE_ID.match(longest)
     assert identity_of_pem(certificate(node_identity(longest).host)) == Identity(NODE, longest)
     assert {GATEWAY, NODE} == {"gateway", "node"}
+
+
+@pytest.mark.parametrize("told", [f"{'a' * 60}.example.org:50051", "a" * 64, f"{'a.' * 120}!", "-a.b", "a..b", "*"])
+def test_what_is_no_host_name_is_told_at_once(told: str) -> None:
+    with pytest.raises(InvalidField, match="no host name"):
+        general_name(told)
+
+
+@pytest.mark.parametrize(
+    "told", ["drive", "drive.example.org", "Drive.Example.org.", "*.example.org", "a_b.c-d", "a" * 63]
+)
+def test_host_names_are_taken_in_small_letters(told: str) -> None:
+    assert general_name(told) == x509.DNSName(told.lower().rstrip("."))
