@@ -106,13 +106,14 @@ def watched_master_keys(config: Config, clock: Callable[[], float] = time.monoto
     path, place = file_of(config, MASTER), secret_place(config, MASTER)
 
     def read(make: Callable[[], str] | None = None) -> MasterKeys:
-        # Only at first: one that goes meanwhile has sealed what is there.
-        if make and not config.encryption.at_rest and path and not path.exists():
+        # One that was there at first and goes meanwhile has sealed what is there.
+        if may_lack and path and not path.exists():
             return NO_KEYS
         lines = rotation.lines_of(_text(config, MASTER, make))
         return rotation.master_keys("\n".join([*lines, *config.encryption.old_master_keys]), place)
 
-    read(new_master_key)
+    may_lack = not config.encryption.at_rest
+    may_lack = read(new_master_key) is NO_KEYS
     return Watched(path, read, clock)
 
 

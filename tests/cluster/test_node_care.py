@@ -177,6 +177,7 @@ def test_two_nodes_of_five_are_lost_with_three_copies_and_everything_is_there(
     check_whole(cluster, truth)
 
 
+@pytest.mark.soak  # what an ordinary run sees of it: test_zones
 def test_with_zones_every_chunk_is_in_both_and_one_zone_may_go(make_cluster: Callable[..., Cluster]) -> None:
     cluster, rng = make_cluster(nodes=0, **SETTINGS), dice()
     zones = {"node1": "east", "node2": "east", "node3": "west", "node4": "west"}
@@ -206,6 +207,7 @@ def test_with_zones_every_chunk_is_in_both_and_one_zone_may_go(make_cluster: Cal
     )
 
 
+@pytest.mark.soak  # what an ordinary run sees of it: test_nodes_die
 def test_a_disk_that_is_full_takes_nothing_more_says_why_and_takes_again_once_something_was_deleted(
     make_cluster: Callable[..., Cluster],
 ) -> None:

@@ -12,7 +12,7 @@ from cloudgrpc.meta import schema, sealing
 from cloudgrpc.meta.db import SQLITE_FILE
 from cloudgrpc.meta.models import DATABASE
 from cloudgrpc.meta.tables import TABLES
-from contract.meta_fixture import MASTER_KEYS, Meta, opened, settings_of
+from contract.meta_fixture import MASTER_KEYS, Meta, fresh_meta, opened, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +46,8 @@ def settings(request: pytest.FixtureRequest) -> config.Database:
 @pytest.fixture(scope="session")
 def postgres_meta(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meta]:
     """One open database for many tests: emptied, not made anew, since that takes ten times as long."""
-    database = postgres.fresh_database()
-    with opened(settings_of(database), tmp_path_factory.mktemp("unused")) as meta:
-        meta.run(schema.migrate)
+    with fresh_meta(postgres, tmp_path_factory) as meta:
         yield meta
-    postgres.drop(database)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from cloudgrpc import config
 from cloudgrpc.core.introductions import Introduction
 from cloudgrpc.core.peers import Visitor
 from cloudgrpc.core.rotation import MasterKeys
-from cloudgrpc.meta import accounts, changes, copies, nodes, orphans, sealing, spread, sweeping, tree, uploads
+from cloudgrpc.meta import accounts, changes, copies, nodes, orphans, schema, sealing, spread, sweeping, tree, uploads
 from cloudgrpc.meta import db as meta_db
 from cloudgrpc.meta.accounts import Caller, NewSession
 from cloudgrpc.meta.db import now
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    import pytest
+
     from cloudgrpc.core.repair import Shortage
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.uploads import Answer
     from postgres import Database as PostgresDatabase
+    from postgres import Postgres
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -294,3 +297,13 @@ def _count(account_id: str) -> tuple[int, int]:
     kept = (Entry.account == account_id) & Entry.parent.is_null() & Entry.purged_at.is_null()
     open_uploads = Upload.select().where((Upload.account == account_id) & (Upload.state == "open"))
     return sum(tree.bytes_below(kept).values()), sum(one.size_bytes for one in open_uploads)
+
+
+@contextmanager
+def fresh_meta(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meta]:
+    """An open database with the schema and nothing else."""
+    database = postgres.fresh_database()
+    with opened(settings_of(database), tmp_path_factory.mktemp("unused")) as meta:
+        meta.run(schema.migrate)
+        yield meta
+    postgres.drop(database)

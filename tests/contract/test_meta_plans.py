@@ -54,10 +54,12 @@ from cloudgrpc.meta.trash import Place
 from cloudgrpc.meta.unsealed import Copies, Sealed
 from cloudgrpc.meta.uploads import Planned, Stored
 from contract import meta_fixture
-from contract.meta_fixture import HOUR, KEEP, LIMITS, Meta, session, visitor, wish_for
+from contract.meta_fixture import HOUR, KEEP, LIMITS, Meta, fresh_meta, session, visitor, wish_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from postgres import Postgres
 
 # Few rows, whatever is stored; or what an operation reads whole by intent.
 SMALL = {"node", "cluster", "lease", "otp_challenge", "proof"}
@@ -92,12 +94,11 @@ def statements() -> Iterator[Statements]:
     log.removeHandler(handler)
 
 
-@pytest.fixture(autouse=True)
-def uncounted(database: Meta) -> None:
-    """PostgreSQL plans by what it has counted; here that would be the rows of the tests before."""
-    if database.is_postgres:
-        database.sql("DELETE FROM pg_statistic")
-        database.sql("UPDATE pg_class SET reltuples = -1, relpages = 0, relallvisible = 0 WHERE relkind IN ('r', 'i')")
+@pytest.fixture(scope="module")
+def postgres_meta(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Meta]:
+    """A database of its own: PostgreSQL plans by what it has counted, and by how much room earlier tests took."""
+    with fresh_meta(postgres, tmp_path_factory) as meta:
+        yield meta
 
 
 def scanned(sql: str, values: list[object]) -> set[str]:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from postgres import Postgres
 
 MIB = 1 << 20
-EXAMPLES = 12  # of each RPC
+EXAMPLES = 8  # of each RPC
 SOAK_TIMES = 10
 ANSWER_S = 20.0
 MOST_GROWTH_MIB = 250.0  # one message of two million empty parts takes 150; the allocator keeps what is freed
