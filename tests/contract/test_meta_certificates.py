@@ -157,7 +157,9 @@ def test_who_is_revoked_gets_no_more_chunks_at_once(database: Meta) -> None:
     invite(database)
     join(database, "a1")
     database.run(certificates.revoke, "node4", "bob")
-    told = database.rows("SELECT node_id, is_online, offline_since_at IS NULL FROM node WHERE substr(node_id, 1, 4) = 'node'")
+    told = database.rows(
+        "SELECT node_id, is_online, offline_since_at IS NULL FROM node WHERE substr(node_id, 1, 4) = 'node'"
+    )
     assert sorted((node_id, bool(online), bool(null)) for node_id, online, null in told) == [
         ("node4", False, False),
         ("node5", True, True),
