@@ -586,6 +586,15 @@ class PlaintextRefused(NotNow):
     )
 
 
+class PlaintextCall(NotNow):
+    code = "plaintext_call"
+    words = "{address} is another machine: codes, files and keys would cross the network in plaintext."
+    hint = (
+        "Name the certificate of its authority with --ca FILE (the operator has it: cloudgrpc certs ca show), or use"
+        " --tls when it is by a public one; or, on a network you trust, set allow_plaintext = true under [cluster]."
+    )
+
+
 class HttpInPlaintext(NotNow):
     code = "http_in_plaintext"
     words = "HTTP on {host} would cross the network in plaintext, which TLS for the rest does not change."

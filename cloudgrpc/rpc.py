@@ -26,6 +26,7 @@ from cloudgrpc.errors import (
     GatewayUnreachable,
     HttpInPlaintext,
     Internal,
+    PlaintextCall,
     PlaintextRefused,
     PortInUse,
     TooMany,
@@ -108,6 +109,12 @@ def check_http(host: str, allow_plaintext: bool) -> None:
     """Raises: HttpInPlaintext when HTTP would leave this machine and nobody allowed it."""
     if not allow_plaintext and not is_loopback(host):
         raise HttpInPlaintext(host=host)
+
+
+def check_call(address: str, allow_plaintext: bool) -> None:
+    """`address`: HOST:PORT. Raises: PlaintextCall when plaintext would leave this machine and nobody allowed it."""
+    if not allow_plaintext and not is_loopback(address.rpartition(":")[0]):
+        raise PlaintextCall(address=address)
 
 
 def listen(

@@ -64,7 +64,8 @@ def connected(config: Config, address: str, *, wants_system: bool = False) -> Ga
     """To the gateway at `address`: with TLS when the settings (--ca, --tls) say so, when it was spoken to so before, or
     when it is this data folder's own and has certificates. What was said and worked is remembered.
 
-    `wants_system`: --tls, by the authorities that this system trusts. Raises: SettingsWrong, LocalFile.
+    `wants_system`: --tls, by the authorities that this system trusts.
+    Raises: SettingsWrong, LocalFile; PlaintextCall when plaintext would leave this machine and nobody allowed it.
     """
     known = KnownGateways(config_folder())
     roots = _told(config, wants_system=wants_system)
@@ -74,6 +75,8 @@ def connected(config: Config, address: str, *, wants_system: bool = False) -> Ga
         roots = known.roots(address)
     if roots is None:
         own = _own(config, address)
+        if own is None:
+            rpc.check_call(address, config.cluster.allow_plaintext)
         return Gateway(address) if own is None else Gateway(address, Tls(b"", b"", own.encode()))
     used = roots
     way_out = f"take {address} out of {known.file}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import time
 from concurrent import futures
 from contextlib import closing, redirect_stderr
@@ -18,6 +19,8 @@ from cloudgrpc.chunks.base import checksum_of
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.clients.session import Gateway, Session
 from cloudgrpc.clients.transfer import Transfers
+from cloudgrpc.clients.trusting import connected
+from cloudgrpc.config import Cluster, Config, Data
 from cloudgrpc.errors import (
     CertificateOver,
     CertificateRevoked,
@@ -26,6 +29,7 @@ from cloudgrpc.errors import (
     Exit,
     IdentityWrong,
     NodeUnavailable,
+    PlaintextCall,
 )
 from cloudgrpc.links import Link
 from cloudgrpc.pb import cloud_storage_pb2 as pb
@@ -287,6 +291,17 @@ def test_who_was_spoken_to_with_tls_never_hears_plaintext_again(tls: TlsCluster)
         assert (left.returncode, heard) == (Exit.NOT_NOW, [])
     assert f"{HOST}:{port} does not speak TLS; nothing was sent there." in left.stderr
     assert str(known) in left.stderr
+
+
+def test_nobody_begins_with_plaintext_to_another_machine(tmp_path: Path) -> None:
+    config = Config(data=Data(folder=str(tmp_path)))
+    for address in ("drive.example.org:50051", "192.0.2.14:50051", "[2001:db8::1]:50051"):
+        with pytest.raises(PlaintextCall, match=re.escape(address)):
+            connected(config, address)
+    for address in ("127.0.0.1:50051", "localhost:50051", "[::1]:50051"):
+        connected(config, address).close()
+    trusting = Config(data=config.data, cluster=Cluster(allow_plaintext=True))
+    connected(trusting, "192.0.2.14:50051").close()
 
 
 def test_a_revoked_node_is_refused_by_the_gateway_and_by_the_other_nodes(tls: TlsCluster) -> None:
