@@ -42,7 +42,7 @@ class Target(FakeNode):
         self.failure: CloudError | None = failure
         self.asked: list[str] = []
 
-    async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int) -> None:
+    async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int, source_id: str = "") -> None:
         self.asked.append(chunk_id)
         if port == PORTS["sick"] and self.failure:
             raise self.failure

@@ -13,6 +13,7 @@ import pytest
 from cloudgrpc.actions.budget import CHUNKS_IN_FLIGHT, CHUNKS_OF_UPLOADS, SLOW_OF_ONE
 from cloudgrpc.actions.downloads import CHUNKS_PER_LOOK
 from cloudgrpc.core.chunking import CHUNK_BYTES
+from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.errors import (
     AccountDisabled,
     CopiesUnreachable,
@@ -324,7 +325,7 @@ def test_every_chunk_is_counted_once_on_its_node_whenever_and_to_whomever_that_s
         await gateway.nodes.view()
         held.set()
         await uploading
-        assert min((await free()).values()) >= GB - 1100
+        assert min((await free()).values()) >= GB - (100 + TAG_BYTES) - (1000 + TAG_BYTES)
         beat()
         assert await free() == {name: GB - size(name) for name in stores}
         await gateway.uploads.upload(wish_for(alice, "two", 500), reader(cut(b"2" * 500)))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # What a key with the role view may call; everything else that operators call takes more.
 LOOKING = {
+    "ListMasterKeys",
     "GetSystemStatus",
     "StreamSystemEvents",
     "ListAllUsers",
