@@ -7,11 +7,13 @@ import importlib
 import logging
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from cloudgrpc import __version__
-from cloudgrpc.admin.flags import add_admin, add_certs, add_secrets
+from cloudgrpc.about.flags import add_about
+from cloudgrpc.admin.flags import add_admin, add_certs, add_secrets, on_database_parser
 from cloudgrpc.clients.flags import add_trust_flags
 from cloudgrpc.errors import CloudError, Exit, Unexpected
 
@@ -30,7 +32,20 @@ MODULES = {
     "secrets": "cloudgrpc.admin.secrets_role",
     "demo-cluster": "cloudgrpc.servers.demo_cluster",
 }
+# About this program and this machine: they run without settings, or look at them themselves. Run with
+# `(load, args)`, where `load()` gives the settings, instead of with `(config, args)`.
+ABOUT = {
+    "version": "cloudgrpc.about.version",
+    "doctor": "cloudgrpc.about.doctor",
+    "completion": "cloudgrpc.about.completion",
+    "man": "cloudgrpc.about.man_page",
+}
 SANDBOX = "cloudgrpc.servers.campay_sandbox"
+# Acts of `admin` on the database itself, not by the gateway: their first word -> module.
+ON_DATABASE = {
+    "migrate-database": "cloudgrpc.servers.migrate_database",
+    "reset-database": "cloudgrpc.servers.reset_database",
+}
 DESCRIPTION = """A self-hosted cloud drive on its own self-healing storage nodes.
 
 Try it all on this machine:   cloudgrpc demo-cluster
@@ -52,6 +67,8 @@ def run(argv: Sequence[str]) -> int:
     """Run a role to its end; returns the exit code."""
     args = parsed(argv)
     try:
+        if args.role in ABOUT:
+            return importlib.import_module(args.module).run(partial(_load_config, args), args) or Exit.OK
         config = _load_config(args)
         _set_up_log(config.logging.level)
         _set_up_grpc(args, config)
@@ -76,7 +93,11 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     """With `module`, which runs it. Ends the process for --help, and for words that make no sense."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    args.module = MODULES[args.role]
+    args.module = {**MODULES, **ABOUT}[args.role]
+    args.parser = parser  # what completion and the manual page are made of
+    if args.role == "admin" and args.words[:1] and args.words[0] in ON_DATABASE:
+        args.module = ON_DATABASE[args.words[0]]
+        return on_database_parser(args.words[0], _common_flags()).parse_args(args.words[1:], args)
     if args.role == "pay":
         if args.words[:1] == ["sandbox"]:
             args.module = SANDBOX
@@ -114,6 +135,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_certs(roles, common)
     add_secrets(roles, common)
     _add_demo_cluster(roles, common)
+    add_about(roles, common)
     return parser
 
 

@@ -165,3 +165,15 @@ Change one while all runs on; each step tells the next, --help its words:
     )
     add_trust_flags(secrets)
     secrets.add_argument("words", metavar="ACT …", nargs=argparse.REMAINDER)
+
+
+def on_database_parser(act: str, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Of the acts that work on the database itself, where no gateway runs on it."""
+    parser = argparse.ArgumentParser(prog=f"cloudgrpc admin {act}", parents=[common])
+    if act == "migrate-database":
+        parser.description = "Copy the SQLite database of this data folder to PostgreSQL."
+        parser.add_argument("--to", metavar="URL", required=True, help="postgresql://USER@HOST:PORT/NAME")
+    else:
+        parser.description = "Empty the database that is configured: for development."
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
