@@ -94,7 +94,8 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(argv)
     args.module = {**MODULES, **ABOUT}[args.role]
-    args.parser = parser  # what completion and the manual page are made of
+    if args.role in ABOUT:
+        args.parser, args.further = parser, _further_parsers()  # what completion and the manual page are made of
     if args.role == "admin" and args.words[:1] and args.words[0] in ON_DATABASE:
         args.module = ON_DATABASE[args.words[0]]
         return on_database_parser(args.words[0], _common_flags()).parse_args(args.words[1:], args)
@@ -105,6 +106,12 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
         # Without words it explains itself, as a person who tries `pay` wants.
         args.words = ["pay", *args.words] if args.words else _help(parser, "pay")
     return args
+
+
+def _further_parsers() -> dict[tuple[str, str], argparse.ArgumentParser]:
+    """Of acts that are roles of their own: by the role they stand behind, and their word."""
+    acts = {("admin", act): on_database_parser(act, _common_flags()) for act in ON_DATABASE}
+    return {("pay", "sandbox"): _sandbox_parser(), **acts}
 
 
 def _help(parser: argparse.ArgumentParser, role: str) -> NoReturn:
