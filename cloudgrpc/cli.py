@@ -262,7 +262,8 @@ def _add_demo_cluster(
     demo.add_argument("--self-test", action="store_true", help="do the main job on real files, then stop: 0 or 1")
 
 
-def _load_config(args: argparse.Namespace) -> Config:
+def _load_config(args: argparse.Namespace, tolerated: list[str] | None = None) -> Config:
+    """`tolerated`: takes the faults, else they are raised."""
     from cloudgrpc import config
 
     flags: dict[Key, object] = {}
@@ -279,7 +280,7 @@ def _load_config(args: argparse.Namespace) -> Config:
         host, _, port = args.gateway.rpartition(":")
         flags |= {("gateway", "host"): host or port, ("gateway", "port"): port}
     path = args.config or (Path(os.environ["CLOUDGRPC_CONFIG"]) if os.environ.get("CLOUDGRPC_CONFIG") else None)
-    return config.load(path, flags=flags)
+    return config.load(path, flags=flags, tolerated=tolerated)
 
 
 def _set_up_grpc(args: argparse.Namespace, config: Config) -> None:

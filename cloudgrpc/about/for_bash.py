@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # The line is split anew, since bash also splits at = and :, as in --gateway=host:50051. Files are left to bash itself
 # (-o default), which knows how to quote them; `compopt`, which bash 3.2 lacks, turns that off where no file is meant.
-SCRIPT = Template(r"""# Completes cloudgrpc $version in bash; made by: cloudgrpc completion bash
+SCRIPT = Template(
+    r"""# Completes cloudgrpc $version in bash; made by: cloudgrpc completion bash
 
 _cloudgrpc_words() {
     commands= flags= valued= many= arguments=()
@@ -79,7 +80,8 @@ _cloudgrpc() {
 }
 
 complete -o default -F _cloudgrpc cloudgrpc
-""".replace("${#", "$${#"))
+""".replace("${#", "$${#")
+)
 
 
 def script(root: Word) -> str:

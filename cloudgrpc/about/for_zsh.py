@@ -74,7 +74,9 @@ def _rest(word: Word) -> Iterator[str]:
 
 def _option(option: Option) -> str:
     """`*` lets it be given again; a list in parentheses, when it was given, takes all its names away."""
-    value = f":{':' if option.may_lack else ''}{_plain(option.metavar)}:{_action(option.values)}" if option.metavar else ""
+    value = (
+        f":{':' if option.may_lack else ''}{_plain(option.metavar)}:{_action(option.values)}" if option.metavar else ""
+    )
     meaning = f"[{_plain(in_one_line(option.meaning))}]"
     but = "*" if option.may_repeat else f"({' '.join(option.names)})"
     return " ".join(

@@ -84,13 +84,15 @@ def tree(parser: argparse.ArgumentParser, further: Mapping[tuple[str, str], argp
     return _word((), Named("cloudgrpc", "", parser), further)
 
 
-def _word(
-    path: tuple[str, ...], named: Named, further: Mapping[tuple[str, str], argparse.ArgumentParser]
-) -> Word:
+def _word(path: tuple[str, ...], named: Named, further: Mapping[tuple[str, str], argparse.ArgumentParser]) -> Word:
     below = list(words_of(named.parser))
     if any(action.nargs == argparse.REMAINDER for action in named.parser._actions):  # noqa: SLF001 - argparse tells its arguments in no other way
         below = list(second_words(path[0]))
-        below += [Named(act, first_sentence(each.description), each) for (role, act), each in further.items() if role == path[0]]
+        below += [
+            Named(act, first_sentence(each.description), each)
+            for (role, act), each in further.items()
+            if role == path[0]
+        ]
     shown = [action for action in named.parser._actions if _is_shown(action)]  # noqa: SLF001 - as above
     return Word(
         path,
