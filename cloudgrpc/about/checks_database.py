@@ -102,7 +102,8 @@ def _rights(config: Config, seen: PostgresLook) -> Iterator[Finding]:
         yield wrong(
             CHECK,
             f"{user} may make no tables there, which the schema's steps need",
-            f'As its owner: ALTER DATABASE "{config.database.name}" OWNER TO "{user}"; GRANT CREATE ON SCHEMA public TO "{user}"',
+            f'As its owner: ALTER DATABASE "{config.database.name}" OWNER TO "{user}";'
+            f' GRANT CREATE ON SCHEMA public TO "{user}"',
         )
     if seen.unusable:
         few = ", ".join(seen.unusable[:3]) + (" and more" if len(seen.unusable) > 3 else "")

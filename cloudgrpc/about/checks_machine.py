@@ -48,9 +48,7 @@ def judge_skew(ahead_s: float, whose: str) -> Finding:
 
 
 def _python() -> Finding:
-    words = (
-        f"{platform.python_implementation()} {platform.python_version()}, {8 * (sys.maxsize.bit_length() + 1) // 8}-bit"
-    )
+    words = f"{platform.python_implementation()} {platform.python_version()}, {sys.maxsize.bit_length() + 1}-bit"
     if sys.version_info < OLDEST:
         return wrong("python", words, "CloudGrpc needs Python 3.11 or newer.")
     return ok("python", words)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from cloudgrpc.config import Config
 
 GATEWAY, PORTS = "gateway", "ports"
-CALL_S = 5.0
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}  # noqa: S104 - to call what listens there
+CALL_S = 3.0
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "[::1]"}  # to call what listens there
 LISTENING = "0A"  # in /proc/net/tcp
 
 
@@ -54,8 +53,10 @@ def _others(config: Config, *, is_ours: bool) -> Iterator[Finding]:
     if (config.data_folder / FOLDER).is_dir():
         places.append((*config.cluster_place, "[cluster] listen"))
     if config.http.port:
-        with contextlib.suppress(CloudError):
+        try:
             rpc.check_http(config.http.host, config.cluster.allow_plaintext)
+        except CloudError as error:
+            yield failed(PORTS, error)
         places.append((config.http.host, config.http.port, "[http] port"))
     for host, port, flag in places:
         found = _place(host, port, flag)

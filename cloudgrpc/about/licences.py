@@ -109,9 +109,8 @@ def _short(told: metadata.PackageMetadata) -> str:
     classifiers = [
         each.rpartition(":: ")[2] for each in told.get_all("Classifier") or [] if each.startswith("License ::")
     ]
-    words = told["License-Expression"] if "License-Expression" in told else ""
-    named = told["License"] if "License" in told else ""
-    return words or (named if named and "\n" not in named else "") or ", ".join(classifiers) or "see its text"
+    words = [*(told.get_all("License-Expression") or []), *(told.get_all("License") or []), ", ".join(classifiers)]
+    return next((each for each in words if each and "\n" not in each), "see its text")
 
 
 def _own() -> Licence:

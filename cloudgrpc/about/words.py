@@ -144,10 +144,11 @@ def _values(action: argparse.Action) -> Values:
         return Values(choices=mark)
     if mark is Completes.COMMAND:
         return Values(choices=tuple(named.name for named in second_words("shell")))
-    if mark in ON_DISK:
-        return Values(ON_DISK[mark])
-    if mark is None and action.metavar == "DIR":
-        return Values(FOLDER)
-    if mark is None and (action.type is Path or "FILE" in str(action.metavar)):
-        return Values(FILE)
-    return Values()
+    return Values(_kind(action) if mark is None else ON_DISK.get(mark, NOTHING))
+
+
+def _kind(action: argparse.Action) -> str:
+    """Of one without a mark."""
+    if action.metavar == "DIR":
+        return FOLDER
+    return FILE if action.type is Path or "FILE" in str(action.metavar) else NOTHING
