@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -73,9 +74,9 @@ def _written(folder: Path) -> Finding:
             os.fsync(file.fileno())
             took_s, file_time = time.monotonic() - began, os.fstat(file.fileno()).st_mtime
     except OSError as error:
-        return wrong(
-            FOLDER, f"{folder} cannot be written: {error.strerror or error}", "Give it to us, or make room there."
-        )
+        is_full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        way_out = "Make room there." if is_full else "Let the user of the gateway or the node write there."
+        return wrong(FOLDER, f"{folder} cannot be written: {error.strerror or error}", way_out)
     if abs(file_time - time.time()) > FILE_SKEW_S:
         words = f"{folder} goes by another clock than this machine: {file_time - time.time():+.0f} s"
         return note(FOLDER, words, "It lies on another machine, whose clock is to be set as this one's.")

@@ -83,7 +83,7 @@ def _place(host: str, port: int, flag: str) -> Finding | None:
 def _called(config: Config, address: str, *, is_needed: bool) -> Finding:
     """By gRPC's own health service. `is_needed`: the nodes here can do nothing without it."""
     try:
-        with connected(config, address) as gateway:
+        with connected(config, address, remembers=False) as gateway:
             is_serving = gateway.is_serving(CALL_S)
     except (GatewayUnreachable, CallTooSlow) as error:
         if is_needed:

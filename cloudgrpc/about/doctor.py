@@ -46,6 +46,7 @@ SIGNS = {Standing.OK: "32", Standing.NOTE: "33", Standing.WRONG: "1;31"}  # ANSI
 
 def run(load: Callable[[list[str]], Config], args: argparse.Namespace) -> int:
     """0: nothing is wrong; 1: something is."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # why a connection fails is told in words
     config, found = _settings(load, args)
     looks = [Look(name, module, function, config) for name, (module, function) in CHECKS.items()]
     until = time.monotonic() + PATIENCE_S
@@ -99,6 +100,9 @@ class Look:
         try:
             for finding in getattr(importlib.import_module(module), function)(config):
                 self._findings.append(finding)
+        except OSError as error:
+            words = f"could not be looked at: {error.filename or self._name}: {error.strerror or error}"
+            self._findings.append(wrong(self._name, words, "Run doctor as the user of the gateway or the node."))
         except Exception as error:  # noqa: BLE001 - the other checks are told all the same
             words = f"could not be looked at: {type(error).__name__}: {error}"
             self._findings.append(wrong(self._name, words, "Please report this with what you see here."))

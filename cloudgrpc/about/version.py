@@ -40,6 +40,8 @@ def run(load: Callable[[], Config], args: argparse.Namespace) -> None:
 
 def _facts(made: Bundle) -> dict[str, object]:
     """Whatever there is none of is null in JSON, and goes unsaid to people."""
+    import ssl
+
     from cryptography.hazmat.backends.openssl import backend
 
     versions = {each.name.lower(): each.version for each in made.licences}
@@ -51,7 +53,11 @@ def _facts(made: Bundle) -> dict[str, object]:
         "place": sys.executable if is_frozen else str(Path(__file__).parents[1]),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "engines": looking.engine_versions() | {"OpenSSL": backend.openssl_version_text().removeprefix("OpenSSL ")},
+        "engines": looking.engine_versions()
+        | {
+            "OpenSSL": backend.openssl_version_text().removeprefix("OpenSSL "),
+            "Python's OpenSSL": ssl.OPENSSL_VERSION.removeprefix("OpenSSL "),
+        },
         "packages": {name: versions[name] for name in PARTS if name in versions},
     }
 

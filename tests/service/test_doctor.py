@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 from cloudgrpc import cli
-from cloudgrpc.about import checks_machine, doctor
+from cloudgrpc.about import checks_folder, checks_machine, doctor
 from cloudgrpc.trust.authority import DAY_S, Authority
 from cloudgrpc.trust.gateway_papers import certify
 from cloudgrpc.trust.identity import THE_GATEWAY
@@ -152,15 +152,20 @@ def test_a_damaged_and_a_newer_sqlite_file_are_told(ask: Doctor, folder: Path) -
     assert sorted(path.name for path in folder.iterdir()) == ["metadata.sqlite3"]
 
 
-def test_an_older_schema_is_a_note(ask: Doctor, folder: Path) -> None:
+def test_an_older_schema_is_a_note_and_its_file_is_left_as_it_is(ask: Doctor, folder: Path) -> None:
     folder.mkdir(mode=0o700)
-    with closing(sqlite3.connect(folder / "metadata.sqlite3")) as line:
+    file = folder / "metadata.sqlite3"
+    with closing(sqlite3.connect(file)) as line:
+        line.execute("PRAGMA journal_mode = wal")
         line.execute("CREATE TABLE schema_step (name TEXT)")
         line.execute("INSERT INTO schema_step VALUES ('0001_first')")
         line.commit()
+    before = file.read_bytes()
     told = ask()
     assert "next start adds 0002_accounts" in told.of("database", "note")
     assert told.code == 0
+    assert [path.name for path in folder.iterdir()] == [file.name]
+    assert file.read_bytes() == before
 
 
 def test_postgres_is_asked_for_what_a_gateway_needs(
@@ -277,3 +282,16 @@ def test_a_check_that_hangs_or_fails_hides_no_other(ask: Doctor, monkeypatch: py
         assert "no answer within" in told.of("database", "wrong")
         assert told.of("disk", "ok")
         assert ended == [1]
+
+
+def test_a_file_system_is_found_by_the_nearest_mount(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    place = f"{tmp_path}/a b"
+    shown = place.replace(" ", "\\040")
+    mounts.write_text(
+        f"none / ext4 rw 0 0\nnone {shown} tmpfs rw 0 0\nnas:/x {shown}/c nfs4 rw 0 0\nnone {shown}/c xfs rw 0 0\n"
+    )
+    (tmp_path / "a b" / "c" / "d").mkdir(parents=True)
+    (tmp_path / "a bc").mkdir()
+    kinds = [checks_folder.file_system(tmp_path / name, mounts) for name in ("a b", "a b/c/d", "a bc")]
+    assert kinds == ["tmpfs", "xfs", "ext4"]

@@ -11,7 +11,6 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 import msgspec
-import pytest
 from packaging.requirements import Requirement
 
 from cloudgrpc import __version__, cli
@@ -20,6 +19,8 @@ from program import HOST, ROOT, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from postgres import Database
 
