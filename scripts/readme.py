@@ -21,7 +21,7 @@ import environment
 from environment import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 README = ROOT / "README.md"
 CONFIG_TOML = ROOT / "config.toml"
@@ -176,7 +176,7 @@ def _served(proto: str) -> Iterator[tuple[str, str, str]]:
             yield service, place, rpc[1]
 
 
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     head, *lines = ["| " + " | ".join(map(_cell, line)) + " |" for line in [titles, *rows]]
     return "\n".join([head, "|---" * len(titles) + "|", *lines])
 
@@ -228,7 +228,6 @@ def main(words: list[str]) -> int:
 if __name__ == "__main__":
     if os.path.realpath(sys.prefix) != os.path.realpath(environment.VENV):
         environment.ensure("run")
-        os.execve(
-            environment.PYTHON, [str(environment.PYTHON), __file__, *sys.argv[1:]], environment.tool_environment()
-        )
+        os.execv(environment.PYTHON, [str(environment.PYTHON), *sys.argv])
+    sys.path.insert(0, str(ROOT))  # the tables are of this checkout
     sys.exit(main(sys.argv[1:]))
