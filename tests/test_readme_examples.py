@@ -138,10 +138,16 @@ def test_the_words_of_a_symptom_are_those_that_the_program_prints(words: str) ->
     if words in {"cloudgrpc: command not found", "unrecognized arguments: --gateway …"}:  # bash's and argparse's
         return
     pieces = [piece for piece in re.split(r"…|\d[\d.:]*(?: [GM]B)?", words) if len(piece) > 3]
-    assert pieces
-    patterns = [re.sub(r"\\{[^}]*\\}", ".+", re.escape(kind.words)) for kind in CATALOGUE.values()]
-    is_error = any(re.match(pattern, words) for pattern in patterns)
-    assert is_error or all(piece in spoken() for piece in pieces)
+    assert pieces, "nothing but facts"
+    is_error = any(re.match(pattern, words) for pattern in patterns())
+    assert is_error or all(piece.rstrip(".") in spoken() for piece in pieces)
+
+
+@functools.cache
+def patterns() -> list[str]:
+    """Of the words of each error that has some of its own."""
+    told = [kind.words for kind in CATALOGUE.values() if re.search(r"[a-z]{3}", re.sub(r"\{.*?\}", "", kind.words))]
+    return [re.sub(r"\\{[^}]*\\}", ".+", re.escape(words)) for words in told]
 
 
 def test_the_readme_tells_enough_symptoms() -> None:
