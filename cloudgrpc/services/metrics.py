@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from cloudgrpc import __version__
 from cloudgrpc.actions.patience import Patience
@@ -121,7 +120,7 @@ def _of_counter(counter: Counter) -> Metric:
 
 def _of_histogram(histogram: Histogram) -> Metric:
     family = HistogramMetricFamily(histogram.name, histogram.words, labels=histogram.label_names)
-    bounds = [floatToGoString(bound) for bound in (*SECONDS, float("inf"))]
+    bounds = [*(str(float(bound)) for bound in SECONDS), "+Inf"]
     for values, times in tuple(histogram.times.items()):
         counts, sum_s = times.told()
         family.add_metric(values, list(zip(bounds, counts, strict=True)), sum_s)
