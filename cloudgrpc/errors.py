@@ -505,7 +505,10 @@ class NodeForeign(NotNow):
 class NodeRemoved(NotNow):
     code = "node_removed"
     words = "Node {node_id} was removed from the cluster by an operator, with this folder."
-    hint = "It can stay stopped. To have it join as a new, empty node, move its folder away and start it again."
+    hint = (
+        "It can stay stopped. To have it join as a new, empty node, move its folder away and start it again; with"
+        " certificates by a new code: cloudgrpc certs invite ID, then start it with --join."
+    )
 
 
 class NodeNotEmpty(NotNow):

@@ -17,26 +17,30 @@ from cloudgrpc.core.pace import in_seconds, per_hour
 from cloudgrpc.core.peers import VISITOR
 from cloudgrpc.errors import (
     AuthorityMissing,
+    CertificateRevoked,
     InvalidField,
     JoinCodeExpired,
     JoinCodeForOther,
     JoinCodeUnknown,
     JoinCodeUsed,
+    NodeRemoved,
     TooManyTries,
 )
 from cloudgrpc.meta import certificates, paces, standing
 from cloudgrpc.meta.certificates import NewCertificate
 from cloudgrpc.trust.authority import request_digest
 from cloudgrpc.trust.bundle import bundle_digest
-from cloudgrpc.trust.identity import RESERVED, node_identity
+from cloudgrpc.trust.identity import NODE, RESERVED, node_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cloudgrpc.core.rotation import AnySecret
+    from cloudgrpc.errors import CloudError
     from cloudgrpc.meta.certificates import Found
     from cloudgrpc.meta.db import Database
     from cloudgrpc.trust.authority import Authority, Issued, Known
+    from cloudgrpc.trust.identity import Identity
 
 log = logging.getLogger(__name__)
 
@@ -179,6 +183,14 @@ class Joining:
             self._revoked = await self._db.read(certificates.revoked_serials)
             self._looked_at = time.monotonic()
         return self._revoked
+
+    async def refusal(self, identity: Identity, serial: str) -> CloudError | None:
+        """Why the certificate is refused, though its dates are good; None: it is not."""
+        if serial not in await self.revoked():
+            return None
+        if identity.role == NODE and await self._db.read(certificates.is_removed, serial):
+            return NodeRemoved(node_id=identity.name)
+        return CertificateRevoked(name=identity.host, serial=serial)
 
     def news(self, node_id: str, believed: str) -> bytes:
         """The authorities to believe (PEM), for a node that told the digest of those it does; b"": it knows them."""

@@ -14,9 +14,10 @@ from cloudgrpc.errors import (
 )
 from cloudgrpc.meta import events
 from cloudgrpc.meta.db import locked, now
-from cloudgrpc.meta.models import Certificate, Invite, Node
+from cloudgrpc.meta.models import Certificate, Invite, Node, RemovedNode
 
 KEPT_US = 30 * 86400 * 1_000_000  # that what is over is still listed
+LATE_US = 86400 * 1_000_000  # by which a machine's clock may be behind, so that an expired one looks good to it
 
 
 @dataclass(frozen=True)
@@ -133,17 +134,8 @@ def revoke(node_id: str, operator: str) -> tuple[list[str], int]:
     """Refuse the node's certificates, and take its codes back; returns the serials that were good until now, and how
     many codes nobody had used. Raises: CertificateUnknown when there is nothing to refuse."""
     moment = now()
-    live = Invite.select().where((Invite.node_id == node_id) & (Invite.expires_at > moment))
-    codes = [each.used_by for each in live]
-    # All codes, also used ones: a join that is under way finds its code gone, or is over when this goes on.
-    Invite.delete().where(Invite.node_id == node_id).execute()
-    of_node = Certificate.node_id == node_id
-    list(locked(Certificate.select().where(of_node)))  # a renewal that is under way is over when this goes on
-    Certificate.update(revoked_at=moment).where(of_node & Certificate.revoked_at.is_null()).execute()
-    revoked = Certificate.select().where(
-        of_node & (Certificate.revoked_at == moment) & (Certificate.expires_at > moment)
-    )
-    good = [each.serial for each in revoked.order_by(Certificate.issued_at)]
+    list(locked(Node.select().where(Node.node_id == node_id)))  # before its certificates, as whoever removes it does
+    good, codes = shut_out(node_id, moment)
     if not good and not codes:
         raise CertificateUnknown(node_id=node_id)
     events.record(
@@ -159,6 +151,31 @@ def revoke(node_id: str, operator: str) -> tuple[list[str], int]:
     return good, codes.count("")
 
 
+def shut_out(node_id: str, moment: int) -> tuple[list[str], list[str]]:
+    """Refuse the node's certificates from this moment on, and take its codes back. Returns the serials that were good
+    until now, and of each code that was, by whose key it was used."""
+    live = Invite.select().where((Invite.node_id == node_id) & (Invite.expires_at > moment))
+    codes = [each.used_by for each in live]
+    # All codes, also used ones: a join that is under way finds its code gone, or is over when this goes on.
+    Invite.delete().where(Invite.node_id == node_id).execute()
+    of_node = Certificate.node_id == node_id
+    list(locked(Certificate.select().where(of_node)))  # a renewal that is under way is over when this goes on
+    Certificate.update(revoked_at=moment).where(of_node & Certificate.revoked_at.is_null()).execute()
+    revoked = Certificate.select().where(
+        of_node & (Certificate.revoked_at == moment) & (Certificate.expires_at > moment)
+    )
+    return [each.serial for each in revoked.order_by(Certificate.issued_at)], codes
+
+
+def is_removed(serial: str) -> bool:
+    """Whether it was revoked because its node was removed: in one transaction, and so at the same moment."""
+    query = Certificate.select().join(
+        RemovedNode,
+        on=(RemovedNode.node_id == Certificate.node_id) & (RemovedNode.removed_at == Certificate.revoked_at),
+    )
+    return query.where(Certificate.serial == serial).exists()
+
+
 def _call_offline(node_id: str, moment: int) -> None:
     """No chunks go to it from now on. Its own signs of life end, but are missed only after a while."""
     gone = Node.update(is_online=False, offline_since_at=moment).where((Node.node_id == node_id) & Node.is_online)
@@ -167,9 +184,9 @@ def _call_offline(node_id: str, moment: int) -> None:
 
 
 def revoked_serials() -> list[str]:
-    """Of certificates that would be good by their dates."""
+    """Of certificates that would be good by their dates, also by a clock that is late."""
     live = Certificate.select(Certificate.serial).where(
-        Certificate.revoked_at.is_null(False) & (Certificate.expires_at > now())
+        Certificate.revoked_at.is_null(False) & (Certificate.expires_at > now() - LATE_US)
     )
     return [each.serial for each in live.order_by(Certificate.expires_at)]
 

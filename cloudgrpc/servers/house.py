@@ -327,15 +327,12 @@ def _served(*, hears_nodes: bool) -> list[str]:
 def build_cluster_server(house: House, secret: AnySecret) -> grpc.aio.Server:
     """For nodes, on a port where everybody shows a certificate."""
 
-    async def is_revoked(serial: str) -> bool:
-        return serial in await house.joining.revoked()
-
     interceptors = [
         RequestMeter(house.meters),
         ErrorsToStatuses(house.audit.refused),
         # Before the identities: it refuses without reading a request, and they ask each request whom it speaks of.
         ClusterSecret(secret),
-        Identities(AT_GATEWAYS, is_revoked),
+        Identities(AT_GATEWAYS, house.joining.refusal),
     ]
     server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
     _add_node_service(house, server)

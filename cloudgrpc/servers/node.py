@@ -171,7 +171,7 @@ def _build_server(
     interceptors = [
         RequestMeter(meters),
         ErrorsToStatuses(trust.refusals.note) if trust else ErrorsToStatuses(),
-        *([Identities(AT_NODES, trust.is_revoked)] if trust else []),
+        *([Identities(AT_NODES, trust.refusal)] if trust else []),
         ClusterSecret(secret),
         door,
     ]

@@ -23,7 +23,7 @@ from cloudgrpc.errors import (
     JoinCodeUsed,
     TooManyTries,
 )
-from cloudgrpc.meta import certificates, schema
+from cloudgrpc.meta import certificates, node_acts, schema
 from cloudgrpc.meta.certificates import NewCertificate
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Certificate, Invite
@@ -165,6 +165,37 @@ def test_who_is_revoked_gets_no_more_chunks_at_once(database: Meta) -> None:
         ("node5", True, True),
     ]
     assert database.events("node.offline") == 1
+
+
+def test_who_is_removed_is_shut_out_in_the_same_transaction_and_is_told_so(database: Meta) -> None:
+    database.add_node("node4")
+    invite(database)
+    join(database, "a1")
+    invite(database, "unused", "node4")
+    database.run(node_acts.remove, "node4", "bob", is_lost=False)
+    assert database.run(certificates.revoked_serials) == ["a1"]
+    assert database.run(certificates.is_removed, "a1")
+    with pytest.raises(CertificateRevoked):
+        database.run(certificates.record_renewed, "a1", new(database, "b2"))
+    with pytest.raises(JoinCodeUnknown):
+        join(database, "b2", digest="unused", key=OTHER_KEY)
+    (told,) = details(database, "node.removed")
+    assert told["serials"] == ["a1"]
+    # The next of that name is another one, and only revoked.
+    invite(database, "another code")
+    join(database, "c3", digest="another code")
+    database.run(certificates.revoke, "node4", "bob")
+    assert not database.run(certificates.is_removed, "c3")
+
+
+def test_what_is_revoked_stays_on_the_list_for_machines_whose_clocks_are_late(database: Meta) -> None:
+    invite(database)
+    join(database, "a1")
+    database.run(certificates.revoke, "node4", "bob")
+    database.age("certificate", "expires_at", 90 * DAY + HOUR)
+    assert database.run(certificates.revoked_serials) == ["a1"]
+    database.age("certificate", "expires_at", DAY)
+    assert database.run(certificates.revoked_serials) == []
 
 
 def test_who_was_revoked_can_be_invited_again(database: Meta) -> None:

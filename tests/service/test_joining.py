@@ -19,6 +19,7 @@ from cloudgrpc.config import Cluster as Settings
 from cloudgrpc.config import Config, Data
 from cloudgrpc.core.join_code import JoinCode, decoded, encoded
 from cloudgrpc.errors import (
+    Exit,
     FolderForeign,
     JoinCodeElsewhere,
     JoinCodeForOther,
@@ -362,6 +363,31 @@ def test_a_node_renews_its_own_certificate_until_it_is_revoked(machine: Machine)
     assert any("node5" in each for each in events(cluster, "certificate.revoked"))
     with pytest.raises(grpc.RpcError, match="no certificate that is good"):
         cluster.admin.RevokeNode(pb.RevokeNodeRequest(admin_key=key, node_id="node5"), timeout=CALL_S)
+
+
+def test_a_removed_node_ends_and_says_why_and_one_of_its_name_joins_by_a_new_code(machine: Machine) -> None:
+    cluster, data = machine.cluster, machine.certs.parent
+    machine.join(cluster.invite("node9"), "node9")
+    node = cluster.start_node("node9", data=data)
+    assert "certificates are revoked" in operate(cluster, "node", "remove", "node9", "--yes")
+    for _ in range(2):  # while it runs, and when it is started again
+        assert node.wait() == Exit.NOT_NOW
+        assert "Node node9 was removed from the cluster by an operator" in node.err.read_text()
+        assert "certs invite" in node.err.read_text().splitlines()[-1]
+        node.start()
+    assert node.wait() == Exit.NOT_NOW
+    (data / "node_storage_node9").rename(data / "away")
+    machine.join(cluster.invite("node9"), "node9")
+    node.start()
+    cluster.wait(lambda: "node9" in cluster.online(), what="another node9")
+    node.stop()
+
+
+def operate(cluster: Cluster, *words: str) -> str:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert cli.run(["admin", *map(str, at(cluster)), *words]) == 0
+    return out.getvalue()
 
 
 def test_gateway_and_nodes_follow_another_authority_while_they_run(machine: Machine) -> None:
