@@ -574,6 +574,15 @@ class MasterKeyMissing(NotNow):
     )
 
 
+class MasterKeyElsewhere(NotNow):
+    code = "master_key_elsewhere"
+    words = "The gateways of this database seal files with the master key {key_id}, which is not here."
+    hint = (
+        "Bring the secrets of a gateway that runs: there cloudgrpc secrets backup FILE; here move the folder secrets"
+        " away if there is one, then cloudgrpc secrets restore FILE."
+    )
+
+
 class SchemaNewer(NotNow):
     code = "schema_newer"
     words = "The database was made by a newer version (schema steps {steps} are unknown here); nothing was touched."

@@ -63,6 +63,15 @@ def rename(source: Path, target: Path) -> None:
         raise LocalFile(path=source, reason=error.strerror or error) from error
 
 
+def forget(path: Path) -> None:
+    """Raises: LocalFile."""
+    try:
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise LocalFile(path=path, reason=error.strerror or error) from error
+
+
 def mark_of(path: Path) -> tuple[int, int, int] | None:
     """What changes whenever the file does; None: there is none."""
     try:
