@@ -11,7 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.core.sealing import KEY_BYTES, Keyring, Seal
-from cloudgrpc.errors import Missing
+from cloudgrpc.errors import KeyDamaged, Missing
 from cloudgrpc.meta import claims
 from cloudgrpc.meta.models import Account
 from cloudgrpc.meta.prepared import Prepared, blank
@@ -127,6 +127,15 @@ def plain_digest(account_wrapped: str, wrapped: str, digest: str) -> str:
     """The digest of a version or an upload as people see it. Raises: as `data_key`."""
     seal = seal_of(account_wrapped, wrapped)
     return seal.open_digest(digest) if seal and digest else digest
+
+
+def listed_digest(account_wrapped: str, wrapped: str, digest: str) -> str:
+    """The same for lists, "" where the key does not open: one damaged file must not hide all others. Whoever reads it
+    is told, and `admin check` tells operators. Raises: MasterKeyMissing."""
+    try:
+        return plain_digest(account_wrapped, wrapped, digest)
+    except (KeyDamaged, Missing):
+        return ""
 
 
 def rewrapped(wrapped: str, account_wrapped: str, to: AccountKey) -> str:

@@ -13,6 +13,7 @@ from cloudgrpc.errors import KeyDamaged, MasterKeyMissing, Missing
 from cloudgrpc.meta import (
     accounts,
     changes,
+    checks,
     claims,
     closing,
     copying,
@@ -397,6 +398,28 @@ def test_a_key_of_another_accounts_content_does_not_open(database: Meta, alice: 
     database.sql(f"UPDATE version SET wrapped_key = '{row.wrapped_key}' WHERE entry_id = '{file_id}'")
     with pytest.raises(KeyDamaged):
         file_of(database, alice, file_id)
+
+
+def test_a_file_whose_key_is_damaged_is_listed_without_its_checksum_and_hides_no_other(
+    database: Meta, alice: Caller
+) -> None:
+    file_id, other = database.put(alice, "a", 10), database.put(alice, "b", 10)
+    database.sql(f"UPDATE version SET wrapped_key = 'AAAA' WHERE entry_id = '{file_id}'")
+    page = database.read(files.page, alice, "", with_trash=False, after=None, limit=10)
+    assert [(file.file_id, file.digest) for file in page.files] == [(file_id, ""), (other, PLAIN)]
+    contents, _ = database.read(versions.page, alice, file_id, None, 10)
+    assert [content.digest for content in contents] == [""]
+    told, _ = database.read(exports.versions, alice, None, 10)
+    assert {one["file_id"]: one["checksum"] for one in told} == {file_id: "", other: PLAIN}
+    found = database.read(files.resolve, alice, "", ["a"])
+    assert found.entry.digest == ""
+    with pytest.raises(KeyDamaged):
+        database.read(files.find_file, alice, file_id)
+    page_of_check = database.read(checks.versions, "")
+    assert ["does not open" in fault.message for fault in page_of_check.faults] == [True]
+    # And another content takes its place.
+    database.put(alice, "a", 20)
+    assert file_of(database, alice, file_id).digest == PLAIN
 
 
 # What it costs
