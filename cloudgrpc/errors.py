@@ -364,6 +364,12 @@ class TooManyTries(TooMany):
     words = "Too many codes were tried; the next try is in {seconds} s."
 
 
+class TooManyCertificates(TooMany):
+    code = "too_many_certificates"
+    words = "{node_id} has asked for too many certificates; it gets the next in {seconds} s."
+    hint = "Is it still your machine that asks? If not: cloudgrpc certs revoke NODE_ID"
+
+
 class TooManyPayments(TooMany):
     code = "too_many_payments"
     words = "Too many payments were begun; the next can be begun in {seconds} s."

@@ -31,6 +31,7 @@ KINDS = {
     "admin_key.added": "an admin key was made",
     "admin_key.revoked": "an admin key was ended",
     "backup.made": "an operator took a backup of the metadata",
+    "certificate.found": "a node showed a certificate that was on no list, as after a backup was restored; it is now",
     "certificate.issued": "the cluster's authority signed a certificate for a node",
     "certificate.revoked": "an operator shut out a node's certificates",
     "chunks.collected": "chunks that no file needs were deleted from a node",

@@ -86,6 +86,24 @@ def record_renewed(old_serial: str, certificate: NewCertificate) -> None:
     _record(certificate, f"the certificate of {certificate.node_id} was renewed")
 
 
+def is_known(serial: str) -> bool:
+    return Certificate.select().where(Certificate.serial == serial).exists()
+
+
+def record_found(certificate: NewCertificate) -> None:
+    """One that a node showed, and that is on no list."""
+    if is_known(certificate.serial):
+        return
+    _insert(certificate)
+    events.record(
+        "certificate.found",
+        f"{certificate.node_id} shows a certificate that was on no list, as after a backup was restored",
+        node_id=certificate.node_id,
+        serial=certificate.serial,
+        authority=certificate.authority,
+    )
+
+
 def check(serial: str, node_id: str) -> None:
     """Whether this is a good certificate of the node; its dates were looked at when it was shown.
 
@@ -98,14 +116,19 @@ def check(serial: str, node_id: str) -> None:
         raise CertificateRevoked(name=node_id, serial=serial)
 
 
-def _record(certificate: NewCertificate, message: str) -> None:
-    Certificate.insert(
+def _insert(certificate: NewCertificate) -> None:
+    row = Certificate.insert(
         serial=certificate.serial,
         node_id=certificate.node_id,
         authority=certificate.authority,
         issued_at=certificate.issued_at,
         expires_at=certificate.expires_at,
-    ).execute()
+    )
+    row.on_conflict_ignore().execute()  # another gateway may have found the same one
+
+
+def _record(certificate: NewCertificate, message: str) -> None:
+    _insert(certificate)
     events.record(
         "certificate.issued",
         message,

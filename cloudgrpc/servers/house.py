@@ -334,7 +334,7 @@ def build_cluster_server(house: House, secret: AnySecret) -> grpc.aio.Server:
         ClusterSecret(secret),
         Identities(AT_GATEWAYS, house.joining.refusal),
     ]
-    server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=interceptors, options=rpc.cluster_options())
     _add_node_service(house, server)
     return server
 

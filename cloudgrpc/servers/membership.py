@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cloudgrpc.actions.refusals import Refusals
     from cloudgrpc.chunks.disk import DiskStore
     from cloudgrpc.core.rotation import AnySecret
-    from cloudgrpc.trust.identity import Identity
+    from cloudgrpc.trust.identity import Shown
     from cloudgrpc.trust.papers import Papers
 
     Talk = Link[Any]  # the stubs' own types are of the synchronous kind
@@ -72,9 +72,11 @@ class Trust:
     def tls(self) -> rpc.Tls:
         return self.papers.tls
 
-    async def refusal(self, identity: Identity, serial: str) -> CloudError | None:
+    async def refusal(self, shown: Shown) -> CloudError | None:
         """Why the certificate is refused, though its dates are good; None: it is not."""
-        return CertificateRevoked(name=identity.host, serial=serial) if serial in self.revoked else None
+        if shown.serial not in self.revoked:
+            return None
+        return CertificateRevoked(name=shown.identity.host, serial=shown.serial)
 
 
 class Membership:

@@ -175,7 +175,7 @@ def _build_server(
         ClusterSecret(secret),
         door,
     ]
-    server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=interceptors, options=rpc.cluster_options() if trust else rpc.SERVER_OPTIONS)
 
     def reach(node_id: str, host: str, port: int) -> RemoteStore:
         papers, expected = (trust.tls, node_identity(node_id).host) if trust else (None, "")

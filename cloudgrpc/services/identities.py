@@ -7,14 +7,14 @@ import inspect
 import logging
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from cloudgrpc.core.peers import VISITOR, visitor_of
 from cloudgrpc.errors import CertificateOver, IdentityWrong
-from cloudgrpc.trust.identity import GATEWAY, NODE, Identity, identity_of, serial_of
+from cloudgrpc.trust.bundle import issuer_id
+from cloudgrpc.trust.identity import GATEWAY, NODE, Shown, identity_of, serial_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -38,15 +38,6 @@ AT_GATEWAYS: Mapping[str, frozenset[str]] = dict.fromkeys(("RegisterNode", "Hear
 AT_NODES: Mapping[str, frozenset[str]] = {"RetrieveChunk": ANYBODY}
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What a certificate says; `expires_at` in seconds since 1970."""
-
-    identity: Identity
-    serial: str
-    expires_at: float
-
-
 # Of the call under way; None where nobody has to show one.
 CALLER: ContextVar[Shown | None] = ContextVar("caller", default=None)
 
@@ -55,14 +46,14 @@ class Identities(grpc.aio.ServerInterceptor):
     """Comes behind ErrorsToStatuses, in whose task the call runs.
 
     `allowed`: the roles that may call a method of NodeService; gateways may call those that are not named. Of other
-    services, such as health, everybody may. `refusal(identity, serial)`: why a certificate whose dates are good is
-    refused; None: it is not.
+    services, such as health, everybody may. `refusal(shown)`: why a certificate whose dates are good is refused; None:
+    it is not.
     """
 
     def __init__(
         self,
         allowed: Mapping[str, frozenset[str]],
-        refusal: Callable[[Identity, str], Awaitable[CloudError | None]],
+        refusal: Callable[[Shown], Awaitable[CloudError | None]],
     ) -> None:
         self._allowed = allowed
         self._refusal = refusal
@@ -93,7 +84,7 @@ class Identities(grpc.aio.ServerInterceptor):
             raise _told(context, IdentityWrong(method=name, needed=_words(roles), shown=told))
         if shown.expires_at < time.time():  # the connection is older
             raise _told(context, CertificateOver(name=shown.identity.host, serial=shown.serial))
-        if error := await self._refusal(shown.identity, shown.serial):
+        if error := await self._refusal(shown):
             raise _told(context, error)
         spoken_of = getattr(request, "node_id", "") if roles == ONLY_NODES else ""
         if roles == ONLY_NODES and spoken_of != shown.identity.name:
@@ -114,11 +105,12 @@ def _read(pem: bytes) -> Shown | None:
 
     certificate = x509.load_pem_x509_certificate(pem)
     identity = identity_of(certificate)
-    return (
-        None
-        if identity is None
-        else Shown(identity, serial_of(certificate), certificate.not_valid_after_utc.timestamp())
+    if identity is None:
+        return None
+    since, until = (
+        int(moment.timestamp()) for moment in (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     )
+    return Shown(identity, serial_of(certificate), issuer_id(certificate), since, until)
 
 
 def _told(context: Context, error: CloudError) -> CloudError:

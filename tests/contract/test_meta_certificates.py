@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cloudgrpc.actions.joining import CODE_S, Entrance, Joining
+from cloudgrpc.actions.joining import CERTIFICATES_AT_ONCE, CODE_S, Entrance, Joining
 from cloudgrpc.core.join_code import JoinCode, decoded
 from cloudgrpc.core.peers import VISITOR, Visitor
 from cloudgrpc.errors import (
@@ -21,6 +21,7 @@ from cloudgrpc.errors import (
     JoinCodeForOther,
     JoinCodeUnknown,
     JoinCodeUsed,
+    TooManyCertificates,
     TooManyTries,
 )
 from cloudgrpc.meta import certificates, node_acts, schema
@@ -29,7 +30,7 @@ from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Certificate, Invite
 from cloudgrpc.trust.authority import Authority
 from cloudgrpc.trust.bundle import bundle_digest
-from cloudgrpc.trust.identity import identity_of_pem, node_identity, serial_of_pem
+from cloudgrpc.trust.identity import Shown, identity_of_pem, node_identity, serial_of_pem
 from cloudgrpc.trust.papers import Papers
 from cloudgrpc.trust.secrets import Secret
 from contract.meta_fixture import HOUR, NOT_IDS
@@ -427,3 +428,29 @@ def test_a_code_is_good_for_a_quarter_of_an_hour(office: Office) -> None:
 def test_nobody_is_invited_whose_papers_would_be_in_the_place_of_the_clusters(office: Office, node_id: str) -> None:
     with pytest.raises(InvalidField, match="own files"):
         office.invite(node_id)
+
+
+def test_a_stolen_node_cannot_fill_the_list_of_certificates_and_keeps_no_other_from_its_own(office: Office) -> None:
+    for node_id in ("node4", "node5"):
+        papers = office.papers(node_id)
+        given = office.join(office.invite(node_id), papers)[0]
+        papers.accept(given.certificate, given.authorities)
+        count = 0
+        with pytest.raises(TooManyCertificates, match=node_id):
+            while count < 100:
+                office.do(office.joining.renew(node_id, papers.serial, papers.request()))
+                count += 1
+        assert CERTIFICATES_AT_ONCE / 2 < count < CERTIFICATES_AT_ONCE
+    assert office.meta.run(Certificate.select().count) == 2 * CERTIFICATES_AT_ONCE
+
+
+def test_a_certificate_of_after_a_backup_is_listed_when_it_is_shown_and_can_be_revoked(office: Office) -> None:
+    moment = office.meta.run(now) // 1_000_000
+    shown = Shown(node_identity("node4"), "a1", "0a1b2c3d", moment, moment + 86400)
+    for _ in range(2):
+        assert office.do(office.joining.refusal(shown)) is None
+    (listed,) = office.meta.run(certificates.look).certificates
+    assert (listed.node_id, listed.serial, listed.authority) == ("node4", "a1", "0a1b2c3d")
+    assert office.meta.events("certificate.found") == 1
+    assert office.do(office.joining.revoke("bob", "node4")) == (["a1"], 0)
+    assert isinstance(office.do(office.joining.refusal(shown)), CertificateRevoked)

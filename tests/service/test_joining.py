@@ -440,6 +440,19 @@ def test_an_operator_does_all_of_it_by_the_command(cluster: TlsCluster, machine:
     assert certs(*at(cluster), "ca", "show")[0].encode() == cluster.authority.bundle
 
 
+def test_a_code_goes_into_a_file_that_nobody_else_can_read(cluster: TlsCluster, tmp_path: Path) -> None:
+    file = tmp_path / "code"
+    out, err = certs(*at(cluster), "invite", "node7", "--to", file)
+    assert out == ""
+    assert f"The code is in {file}" in err
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert decoded(file.read_text()).node_id == "node7"
+    before = file.read_bytes()
+    assert "exists already" in certs(*at(cluster), "invite", "node7", "--to", file, exit_code=13)[1]
+    assert file.read_bytes() == before
+    assert len(cluster.rows("SELECT 1 FROM invite WHERE node_id = 'node7' AND used_by = ''")) == 1
+
+
 def test_init_makes_what_is_missing_once_and_saves_the_secrets(tmp_path: Path) -> None:
     def init(*words: object, exit_code: int = 0) -> str:
         return "".join(certs("--data-dir", tmp_path / "fresh", "init", *words, exit_code=exit_code))

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import re
+import tempfile
 import time
 from concurrent import futures
 from contextlib import closing, redirect_stderr
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import pytest
 
-from cloudgrpc import cli, rpc
+from cloudgrpc import cli, handshakes, rpc
 from cloudgrpc.chunks.base import checksum_of
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.clients.session import Gateway, Session
@@ -23,6 +24,7 @@ from cloudgrpc.clients.trusting import connected
 from cloudgrpc.config import Cluster, Config, Data
 from cloudgrpc.errors import (
     CertificateOver,
+    CertificateRefused,
     CertificateRevoked,
     CloudError,
     ClusterSecretWrong,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STRANGER = "a" * 32
+EXPECTED = THE_GATEWAY.host
 DAY_S = 86400
 
 
@@ -340,6 +343,42 @@ def test_a_connection_does_not_outlive_the_certificate_it_was_made_with(tls: Tls
 
         assert answer() == "node_unknown"
         tls.wait(lambda: answer() == CertificateOver.code, 6, "the certificate's end")
+
+
+def test_why_a_connection_failed_is_found_out_without_a_key_on_any_disk(
+    tls: TlsCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    mine = tls.papers(node_identity("node1"))
+    assert handshakes.look(HOST, tls.cluster_port, mine, THE_GATEWAY.host) is None
+    stranger = issued(tmp_path / "stranger", Authority.create(tmp_path / "other"), node_identity("node1"), mine.roots)
+    told = handshakes.look(HOST, tls.cluster_port, stranger, THE_GATEWAY.host)
+    assert isinstance(told, CertificateRefused)
+
+
+def test_a_connection_is_made_anew_after_a_while_and_no_call_is_lost(tls: TlsCluster) -> None:
+    shown, peers = tls.papers(), []
+
+    async def hear(_request: bytes, context: Any) -> bytes:
+        peers.append(context.peer())
+        await asyncio.sleep(0.01)
+        return b""
+
+    async def ask() -> None:
+        server = grpc.aio.server(options=rpc.cluster_options(connection_s=0.2))
+        handler = grpc.unary_unary_rpc_method_handler(hear)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a", {"b": handler}),))
+        port = rpc.listen(server, HOST, 0, "", rpc.server_credentials(lambda: shown, demand=True))
+        await server.start()
+        link = Link(HOST, port, lambda channel: channel.unary_unary("/a/b"), papers=lambda: shown, expected=EXPECTED)
+        deadline = time.monotonic() + 20
+        while len(set(peers)) < 3:
+            assert time.monotonic() < deadline
+            await asyncio.gather(*(link.calls(b"", timeout=5) for _ in range(4)))
+        await link.close()
+        await server.stop(None)
+
+    asyncio.run(ask())
 
 
 def test_certificates_are_renewed_while_people_and_nodes_lose_nothing(tmp_path: Path) -> None:
