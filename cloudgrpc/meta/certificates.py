@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from peewee import fn
+
+from cloudgrpc.core.endings import Ending, Whose, is_ending
 from cloudgrpc.errors import (
     CertificateRevoked,
     CertificateUnknown,
@@ -13,8 +17,8 @@ from cloudgrpc.errors import (
     JoinCodeUsed,
 )
 from cloudgrpc.meta import events
-from cloudgrpc.meta.db import locked, now
-from cloudgrpc.meta.models import Certificate, Invite, Node, RemovedNode
+from cloudgrpc.meta.db import locked, now, rows
+from cloudgrpc.meta.models import Certificate, Event, Invite, Node, RemovedNode
 
 KEPT_US = 30 * 86400 * 1_000_000  # that what is over is still listed
 LATE_US = 86400 * 1_000_000  # by which a machine's clock may be behind, so that an expired one looks good to it
@@ -237,6 +241,32 @@ def look() -> Found:
         list(unused.order_by(Invite.expires_at)),
         moment,
     )
+
+
+def unrenewed() -> list[Ending]:
+    """Of nodes that are online, the newest certificate where it nears its end."""
+    moment = now()
+    newest: Any = (
+        Certificate.select(Certificate.node_id, fn.MAX(Certificate.issued_at), fn.MAX(Certificate.expires_at))
+        .join(Node, on=(Node.node_id == Certificate.node_id))
+        .where(Node.is_online & Certificate.revoked_at.is_null())
+        .group_by(Certificate.node_id)
+        .order_by(Certificate.node_id)
+    )
+    return [
+        Ending(Whose.NODE, node_id, ends_at)
+        for node_id, issued_at, ends_at in rows(newest)
+        if is_ending(Whose.NODE, issued_at, ends_at, moment)
+    ]
+
+
+def tell_ending(ending: Ending) -> bool:
+    """Once for each; False: it was told."""
+    kind = "authority.ending" if ending.whose is Whose.AUTHORITY else "certificate.unrenewed"
+    if Event.select().where((Event.kind == kind) & (Event.message == ending.words)).exists():
+        return False
+    events.record(kind, ending.words, node_id=ending.name if ending.whose is Whose.NODE else "")
+    return True
 
 
 def sweep() -> None:

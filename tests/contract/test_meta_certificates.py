@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloudgrpc.actions.endings import Endings
 from cloudgrpc.actions.joining import CERTIFICATES_AT_ONCE, CODE_S, Entrance, Joining
+from cloudgrpc.core.endings import Whose
 from cloudgrpc.core.join_code import JoinCode, decoded
 from cloudgrpc.core.peers import VISITOR, Visitor
 from cloudgrpc.errors import (
@@ -435,12 +437,11 @@ def test_a_stolen_node_cannot_fill_the_list_of_certificates_and_keeps_no_other_f
         papers = office.papers(node_id)
         given = office.join(office.invite(node_id), papers)[0]
         papers.accept(given.certificate, given.authorities)
-        count = 0
+        request = papers.request()
+        for _ in range(CERTIFICATES_AT_ONCE - 1):
+            office.do(office.joining.renew(node_id, papers.serial, request))
         with pytest.raises(TooManyCertificates, match=node_id):
-            while count < 100:
-                office.do(office.joining.renew(node_id, papers.serial, papers.request()))
-                count += 1
-        assert CERTIFICATES_AT_ONCE / 2 < count < CERTIFICATES_AT_ONCE
+            office.do(office.joining.renew(node_id, papers.serial, request))
     assert office.meta.run(Certificate.select().count) == 2 * CERTIFICATES_AT_ONCE
 
 
@@ -454,3 +455,22 @@ def test_a_certificate_of_after_a_backup_is_listed_when_it_is_shown_and_can_be_r
     assert office.meta.events("certificate.found") == 1
     assert office.do(office.joining.revoke("bob", "node4")) == (["a1"], 0)
     assert isinstance(office.do(office.joining.refusal(shown)), CertificateRevoked)
+
+
+def test_a_node_whose_certificate_is_not_renewed_is_told_of_once_for_each(database: Meta) -> None:
+    for node_id in ("node4", "node5"):
+        database.add_node(node_id)
+        invite(database, f"code of {node_id}", node_id)
+        join(database, f"a of {node_id}", node_id, f"code of {node_id}")
+    endings = Endings(database.database, list)
+    assert asyncio.run(endings.look()) == []
+    database.age("certificate", "expires_at", 73 * DAY)
+    database.age("certificate", "issued_at", 73 * DAY)
+    database.run(certificates.record_renewed, "a of node5", new(database, "b", "node5"))
+    for _ in range(2):
+        (ending,) = asyncio.run(endings.look())
+        assert (ending.whose, ending.name) == (Whose.NODE, "node4")
+        asyncio.run(endings.tell())
+    assert database.events("certificate.unrenewed") == 1
+    database.set_offline("node4")  # which is told already
+    assert asyncio.run(endings.look()) == []

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import re
+import ssl
 import tempfile
 import time
 from concurrent import futures
@@ -36,6 +37,7 @@ from cloudgrpc.errors import (
 from cloudgrpc.links import Link
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
+from cloudgrpc.trust import private
 from cloudgrpc.trust.authority import Authority
 from cloudgrpc.trust.gateway_papers import certify
 from cloudgrpc.trust.identity import THE_GATEWAY, Identity, node_identity
@@ -48,6 +50,8 @@ from tls_cluster import TlsCluster, tls_channel
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from program import Program
 
 STRANGER = "a" * 32
 EXPECTED = THE_GATEWAY.host
@@ -446,3 +450,59 @@ class serving:  # noqa: N801 - reads as a verb
 
     def __exit__(self, *_: object) -> None:
         self._server.stop(0)
+
+
+class WithOwn(TlsCluster):
+    """People are shown a certificate that an authority of the world's has signed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = Authority.create(folder / "world")
+        self.own, self.own_key = folder / "own.crt", folder / "own.key"
+        super().__init__(folder, nodes=1, tls_certificate_file=self.own, tls_key_file=self.own_key, upkeep_round_s=0.3)
+        self.give(days=10)
+
+    def give(self, days: float) -> bytes:
+        """A certificate as others make it."""
+        papers = Papers(self.folder / f"for {days} days", Identity("node", "own"))
+        signs = Authority(self.folder / "world", days)
+        given = signs.issue(papers.request(), papers.identity, ["localhost", HOST]).certificate
+        # The key first, as the settings say.
+        for path, content in ((self.own_key, papers._next_key.read_bytes()), (self.own, given)):
+            private.write(path, content)
+        return given
+
+    @property
+    def people(self) -> rpc.Tls:
+        return rpc.Tls(b"", b"", self.world.bundle)
+
+    def wait_ready(self, program: Program, port: int, seconds: float = 20) -> None:
+        super().wait_ready(program, self.cluster_port if port == self.port else port, seconds)
+
+
+def test_people_can_be_shown_another_certificate_which_is_told_of_before_it_ends(tmp_path: Path) -> None:
+    tls = WithOwn(tmp_path)
+    try:
+        tls.start()  # the node joins by a code that knows the gateway by that very certificate
+        user = tls.enroll("carol@example.org")
+        with Gateway(tls.address, tls.people) as gateway:
+            source = tmp_path / "source"
+            source.write_bytes(b"kept")
+            assert Transfers(Session(gateway, user.token)).upload_file(source).file_id
+        words = "The certificate in [tls] certificate_file ends on"
+        tls.wait(lambda: any(words in told for told in events(tls, "certificate.unrenewed")), what="its end told")
+        assert any(words in told for told in warnings_of(tls))
+        fresh = tls.give(days=60)
+
+        def is_shown() -> bool:
+            shown = ssl.get_server_certificate((HOST, tls.port))
+            return ssl.PEM_cert_to_DER_cert(shown) == ssl.PEM_cert_to_DER_cert(fresh.decode())
+
+        tls.wait(is_shown, what="the new one being shown")
+        assert not any(words in told for told in warnings_of(tls))
+    finally:
+        tls.close()
+
+
+def warnings_of(tls: TlsCluster) -> list[str]:
+    reply = tls.admin.GetSystemStatus(pb.SystemStatusRequest(admin_key=admin_key(tls)), timeout=5)
+    return list(reply.warnings)
