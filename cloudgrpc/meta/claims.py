@@ -11,6 +11,10 @@ from cloudgrpc.core.rotation import FINGERPRINT_DIGITS
 from cloudgrpc.errors import MasterKeyElsewhere, MasterKeyMissing
 from cloudgrpc.meta.db import is_postgres, now, rows
 from cloudgrpc.meta.models import Account, Cluster, Lease
+from cloudgrpc.meta.nodes import take_lease
+
+
+BEGINNING_US = 60_000_000  # until a gateway that begins leads something, and is seen by that
 
 
 def needed_master_keys() -> frozenset[str]:
@@ -52,7 +56,9 @@ def claim_master_key(ids: frozenset[str], current: str, *, is_beginning: bool) -
     if not current or claimed in ids:
         return
     mine = Cluster.update(master_key_id=current).where(Cluster.master_key_id == claimed).execute()
-    if not mine and Cluster.select().exists():  # another one was faster, and is seen now
+    if mine:
+        take_lease("beginning", current, BEGINNING_US)
+    elif Cluster.select().exists():  # another one was faster, and is seen now
         check_master_claim(ids, is_beginning=False)
 
 

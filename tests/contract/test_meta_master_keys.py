@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,9 +82,22 @@ def test_of_two_gateways_that_begin_with_a_key_each_one_is_refused(database: Met
     assert claimed(database) == "11111111"
 
 
+def test_of_many_that_begin_at_once_one_key_is_the_clusters(database: Meta) -> None:
+    database.run(schema.cluster_id)
+    ids = [f"{number}" * 8 for number in range(1, 7)]
+    answers = database.race(
+        [partial(claims.claim_master_key, frozenset({key_id}), key_id, is_beginning=True) for key_id in ids]
+    )
+    if database.is_postgres:  # with SQLite there is one gateway, whatever key it comes with
+        assert [type(each) for each in answers].count(type(None)) == 1
+        assert [type(each) for each in answers].count(MasterKeyElsewhere) == 5
+    assert claimed(database) in ids
+
+
 def test_a_gateway_whose_key_was_never_used_and_that_is_gone_is_in_nobodys_way(database: Meta) -> None:
     database.run(schema.cluster_id)
     begin(database, ONE)
+    database.age("lease", "until_at", HOUR)
     begin(database, OTHER)
     assert claimed(database) == "22222222"
     # Should it come back, or never have been gone, it seals nothing.
