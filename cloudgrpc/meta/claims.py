@@ -13,7 +13,6 @@ from cloudgrpc.meta.db import is_postgres, now, rows
 from cloudgrpc.meta.models import Account, Cluster, Lease
 from cloudgrpc.meta.nodes import take_lease
 
-
 BEGINNING_US = 60_000_000  # until a gateway that begins leads something, and is seen by that
 
 
