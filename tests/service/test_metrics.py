@@ -258,7 +258,12 @@ def gateway_figures(folder: Path) -> GatewayFigures:
 
     nodes = Nodes(database, config.Cluster(), cluster_id, NodeWatch(), connect)  # type: ignore[arg-type]
     overviews = Overviews(
-        database, nodes, Census(database, 2), Promise(1, 2, 4.0), Endings(database, list), lambda: False
+        database,
+        nodes,
+        Census(database, 2),
+        Promise(1, 2, 4.0),
+        endings=Endings(database, list),
+        is_key_unsaved=lambda: False,
     )
     return GatewayFigures(Meters(), database, overviews, Readiness(nodes))
 
