@@ -79,7 +79,6 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
         await database.run(schema.migrate)
         cluster_id = await database.run(schema.cluster_id)
         await _bind_keys(config, database)
-        await _note_digest_key(config, database)
         secret = cluster_secret(config)
         mailer = _mailer(config)
         campay = _campay(config)
@@ -134,7 +133,7 @@ def _note_handshake(house: House, config: Config, failed: FailedHandshake) -> No
 
 
 async def _bind_keys(config: Config, database: db.Database) -> None:
-    """What stored files are sealed with. Raises: MasterKeyMissing when what is stored needs another, MasterKeyElsewhere
+    """What stored files are sealed with; and what codes and sessions are digested with. Raises: MasterKeyMissing when what is stored needs another, MasterKeyElsewhere
     when another gateway on this database seals with another; SettingsWrong, LocalFile."""
     path = file_of(config, MASTER)
     is_made = path is not None and not path.exists()
@@ -150,6 +149,7 @@ async def _bind_keys(config: Config, database: db.Database) -> None:
         if is_made and path is not None:
             private.forget(path)  # another gateway began in this very moment, and nothing was sealed with it
         raise
+    await _note_digest_key(config, database)
 
 
 async def _note_digest_key(config: Config, database: db.Database) -> None:
