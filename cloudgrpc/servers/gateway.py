@@ -133,8 +133,11 @@ def _note_handshake(house: House, config: Config, failed: FailedHandshake) -> No
 
 
 async def _bind_keys(config: Config, database: db.Database) -> None:
-    """What stored files are sealed with; and what codes and sessions are digested with. Raises: MasterKeyMissing when what is stored needs another, MasterKeyElsewhere
-    when another gateway on this database seals with another; SettingsWrong, LocalFile."""
+    """What stored files are sealed with, and what codes and sessions are digested with.
+
+    Raises: MasterKeyMissing when what is stored needs another, MasterKeyElsewhere when another gateway on this database
+        seals with another; SettingsWrong, LocalFile.
+    """
     path = file_of(config, MASTER)
     is_made = path is not None and not path.exists()
     if is_made:
