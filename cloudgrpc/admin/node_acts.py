@@ -165,7 +165,7 @@ def _remove(desk: CareDesk, args: argparse.Namespace) -> None:
     ):
         return
     done = desk.remove(node.node_id, lost=args.lost)
-    acts.told(f"{node.node_id} is removed; its folder can never join again.")
+    acts.told(f"{node.node_id} is removed; its folder can never join again, and its certificates are revoked.")
     if not done.copies:
         print("Stop its process, and delete its folder when you like.")
         return
