@@ -196,6 +196,8 @@ class Dashboard(App[CloudError | None]):
     # What the gateway tells
 
     def on_dashboard_heard(self, heard: Heard) -> None:
+        if not self.is_running:  # it closes, and parts of the screen are gone
+            return
         match heard.news:
             case Pulse() as pulse:
                 self._pulsed(pulse)
