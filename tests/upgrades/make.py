@@ -49,7 +49,11 @@ SINCE = {"versions": 1, "closing": 2, "drive": 3, "payments": 4, "operators": 5,
 CHUNK = 4 << 20
 YEARS_S = 50 * 365 * 86400
 # What has an end keeps it for as long as this is tested.
-LASTING: dict[str, Any] = {"drive_upload_days": 50 * 365, "drive_trash_days": 50 * 365, "upkeep_closed_account_s": YEARS_S}
+LASTING: dict[str, Any] = {
+    "drive_upload_days": 50 * 365,
+    "drive_trash_days": 50 * 365,
+    "upkeep_closed_account_s": YEARS_S,
+}
 # A sandbox is refused on PostgreSQL, where real customers are; nothing else of the program is other than it was.
 WITH_SANDBOX = """
 from cloudgrpc import cli
@@ -70,7 +74,10 @@ class OldCluster(Cluster):
     def environment(self, **settings: object) -> dict[str, str]:
         variables = super().environment(**settings)
         unknown = {f"CLOUDGRPC_{key.upper()}" for key in {**self.settings, **settings} if key not in self.known}
-        return {**{key: value for key, value in variables.items() if key not in unknown}, "PYTHONPATH": str(self.checkout)}
+        return {
+            **{key: value for key, value in variables.items() if key not in unknown},
+            "PYTHONPATH": str(self.checkout),
+        }
 
 
 def make(checkout: Path, server: Postgres, into: Path) -> None:
@@ -107,12 +114,12 @@ def fill(cluster: OldCluster, step: int) -> dict[str, Any]:
     alice, bob = cluster.enroll("alice@example.org", "Alice Ngo"), cluster.enroll("bob@example.org", "Bob Tabi")
     truth: dict[str, Any] = {"people": [alice.email, bob.email], "files": {}}
     folder = alice.mkdir("photos")
-    inner = alice.mkdir("2026 – été", folder)
+    inner = alice.mkdir("2026 \u2013 été", folder)
     files = truth["files"]
     for name, size, place, path in [
         ("empty.txt", 0, "", "/empty.txt"),
         ("letter.txt", 100, "", "/letter.txt"),
-        ("beach.jpg", 9_000, inner, "/photos/2026 – été/beach.jpg"),
+        ("beach.jpg", 9_000, inner, "/photos/2026 \u2013 été/beach.jpg"),
         ("café \U0001f40d.bin", 3_000, folder, "/photos/café \U0001f40d.bin"),
     ]:
         files[path] = _upload(alice, name, size, place, seed=path)
@@ -145,8 +152,9 @@ def _use_drive(cluster: OldCluster, alice: User, bob: User, folder: str) -> dict
     alice.share(folder, bob.email, "read")
     alice.share(alice.resolve("/letter.txt").file.file_id, "nobody-yet@example.org", "write")
     upload_id = alice.begin("unfinished.bin", CHUNK + 1000)
-    pieces = [pb.PutChunksRequest(header=pb.PutChunksHeader(
-        session_token=alice.token, upload_id=upload_id, first=1, count=1))]
+    pieces = [
+        pb.PutChunksRequest(header=pb.PutChunksHeader(session_token=alice.token, upload_id=upload_id, first=1, count=1))
+    ]
     pieces.append(pb.PutChunksRequest(chunk_data=_bytes("unfinished", 1000)))
     cluster.uploads.PutChunks(iter(pieces))
     return {"shared_with": bob.email, "shared": "photos", "unfinished": "unfinished.bin"}
@@ -188,10 +196,13 @@ def _bytes(seed: str, size: int) -> bytes:
 
 
 def _settings_of(checkout: Path) -> set[str]:
-    ask = "from cloudgrpc import config\nfor s, kind in config.sections().items():\n print(*(f'{s}_{k}' for k in kind.__struct_fields__))"
-    told = subprocess.run(
-        [sys.executable, "-c", ask], env={**os.environ, "PYTHONPATH": str(checkout)}, cwd="/", stdout=-1, check=True
-    )
+    ask = """
+from cloudgrpc import config
+for section, kind in config.sections().items():
+    print(*(f"{section}_{key}" for key in kind.__struct_fields__))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    told = subprocess.run([sys.executable, "-c", ask], env=environment, cwd="/", stdout=subprocess.PIPE, check=True)
     return set(told.stdout.decode().split())
 
 
