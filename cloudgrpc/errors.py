@@ -576,7 +576,7 @@ class DatabaseNotEmpty(NotNow):
 
 class DatabaseUnfit(NotNow):
     code = "database_unfit"
-    words = "{database} cannot be copied to: {reason}. Nothing was changed."
+    words = "{database} cannot be used for this: {reason}. Nothing was changed."
     hint = "Mend that, or name another database."
 
 

@@ -38,6 +38,9 @@ Acts; --help behind one shows its words. Each asks first, unless --yes is given:
   restore FILE                     fill an empty gateway with a backup; it
                                    stays read-only until it is reconciled
   reconcile [--open] [--force]     after a restore: how far it is; take writes
+  migrate-database --to URL        copy SQLite to PostgreSQL, while no gateway
+                                   runs; every row is compared
+  reset-database                   empty a development database
   key add NAME --role view|operate
                                    a further admin key, shown once
   key list, key revoke NAME        who has one; end it

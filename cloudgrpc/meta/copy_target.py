@@ -8,6 +8,7 @@ goes on. It goes with the last step; while it stands, no gateway starts on the d
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -105,10 +106,7 @@ def fill(source: Source, heading: Heading) -> int:
         ((rowid,),) = _ask(f"SELECT rowid FROM {schema.COPYING} WHERE kind = %s AND words = %s", TABLE, heading.table)  # noqa: S608 - our own tables
         rows, last = source.after(heading, rowid, BATCH)
         if rows:
-            _check_rows(heading, rows)
-            cursor = DATABASE.obj.cursor()
-            with peewee.__exception_wrapper__:  # type: ignore[attr-defined] # past peewee, as in restoring
-                bulk.copy_in(cursor, f"{heading.table} ({', '.join(heading.columns)})", rows)
+            _copy_in(heading, rows)
             _do(
                 f"UPDATE {schema.COPYING} SET rowid = %s, rows = rows + %s WHERE kind = %s AND words = %s",  # noqa: S608 - our own tables
                 *(last, len(rows), TABLE, heading.table),
@@ -124,8 +122,8 @@ def finish(source: Source) -> None:
                 _do(statement)
             except peewee.IntegrityError as error:
                 # Rows that SQLite has, but would not have taken.
-                reason = str(error).strip().splitlines()[0]
-                raise DatabaseUnfit(database="SQLite", reason=f"its rows do not fit together: {reason}") from error
+                reason = f"its rows do not fit together: {_first_line(error)}"
+                raise DatabaseUnfit(database="SQLite", reason=reason) from error
         for heading in source.headings:
             _set_sequences(heading)
         _do(f"DROP TABLE {schema.COPYING}")
@@ -147,12 +145,13 @@ def in_order(heading: Heading, batch: int) -> Iterator[list[Row]]:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """PostgreSQL's refusals in our words. Raises: DatabaseUnavailable."""
+    """PostgreSQL's refusals in our words. Raises: DatabaseUnavailable, DatabaseUnfit."""
     try:
         yield
-    except (peewee.OperationalError, peewee.InterfaceError, peewee.ProgrammingError, peewee.InternalError) as error:
-        reason = next(iter(str(error).strip().splitlines()), "no reason given")
-        raise DatabaseUnavailable(reason=reason) from error
+    except (peewee.OperationalError, peewee.InterfaceError) as error:
+        raise DatabaseUnavailable(reason=_first_line(error)) from error
+    except peewee.ProgrammingError as error:  # such as: permission denied for schema public
+        raise DatabaseUnfit(database=f"PostgreSQL {DATABASE.obj.database}", reason=_first_line(error)) from error
 
 
 def _check_encoding(place: str) -> None:
@@ -206,17 +205,24 @@ def _done() -> dict[str, int]:
     return dict(_ask(f"SELECT words, rows FROM {schema.COPYING} WHERE kind = %s", TABLE))  # noqa: S608 - our own tables
 
 
-def _check_rows(heading: Heading, rows: list[Row]) -> None:
-    for row in rows:
-        for column, value in zip(heading.columns, row, strict=True):
-            if isinstance(value, str) and "\0" in value:
-                key = key_words(heading, row)
-                raise RowNotCopied(table=heading.table, key=key, reason=f"{column} has a NUL in it")
+def _copy_in(heading: Heading, rows: list[Row]) -> None:
+    try:
+        with peewee.__exception_wrapper__:  # type: ignore[attr-defined] # past peewee, as in restoring
+            bulk.copy_in(DATABASE.obj.cursor(), f"{heading.table} ({', '.join(heading.columns)})", rows)
+    except (peewee.DataError, peewee.IntegrityError) as error:
+        # SQLite takes what PostgreSQL does not: a NUL in a text, a number too large for its column.
+        line = re.search(r"line (\d+)", error.orig.diag.context or "")
+        key = key_words(heading, rows[int(line[1]) - 1]) if line else "unknown"
+        raise RowNotCopied(table=heading.table, key=key, reason=_first_line(error)) from error
 
 
 def key_words(heading: Heading, row: Row) -> str:
     """Which row it is; ids and names, never a secret."""
     return ", ".join(ascii(value)[:80] for value in heading.key_of(row))
+
+
+def _first_line(error: peewee.PeeweeException) -> str:
+    return next(iter(str(error).strip().splitlines()), "no reason given")
 
 
 def _columns(table: str) -> list[tuple[str, bool]]:
