@@ -83,7 +83,9 @@ def _copy(source: Source, target: settings.Database, path: Path, args: argparse.
         if begun:
             print(GOES_ON, file=sys.stderr)
         raise
-    print(f"copied {copied.rows:,} rows in {copied.copying_s:.1f} s, compared all in {copied.comparing_s:.1f} s:")
+    print(
+        f"copied {copied.rows:,} rows in {copied.copying_s:.1f} s, compared all and made indexes in {copied.comparing_s:.1f} s:"
+    )
     print(f"all {sum(counts.values()):,} rows are alike on both sides.")
     print(_next_steps(target, path))
     return None

@@ -142,7 +142,7 @@ def old_drive(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
 def test_a_development_database_is_emptied_and_says_what_is_lost(old_drive: Path) -> None:
     said = told(old_drive, "reset-database", "--yes")
-    assert "4 accounts, 9 files" in said
+    assert "4 accounts, 7 files with 13.5 KB" in said
     assert "3 payments, 2 nodes" in said
     assert str(old_drive / "node_storage_node1") in said
     assert (old_drive / "node_storage_node1").is_dir()
