@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import peewee
+import psycopg2
 import psycopg2.errors
 
 from cloudgrpc.errors import DatabaseInUse, DatabaseNotEmpty, DatabaseUnavailable, DatabaseUnfit, RowNotCopied
@@ -211,7 +212,8 @@ def _copy_in(heading: Heading, rows: list[Row]) -> None:
             bulk.copy_in(DATABASE.obj.cursor(), f"{heading.table} ({', '.join(heading.columns)})", rows)
     except (peewee.DataError, peewee.IntegrityError) as error:
         # SQLite takes what PostgreSQL does not: a NUL in a text, a number too large for its column.
-        line = re.search(r"line (\d+)", error.orig.diag.context or "")
+        told_by = getattr(error, "orig", None)
+        line = re.search(r"line (\d+)", told_by.diag.context or "") if isinstance(told_by, psycopg2.Error) else None
         key = key_words(heading, rows[int(line[1]) - 1]) if line else "unknown"
         raise RowNotCopied(table=heading.table, key=key, reason=_first_line(error)) from error
 

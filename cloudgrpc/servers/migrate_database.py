@@ -83,10 +83,8 @@ def _copy(source: Source, target: settings.Database, path: Path, args: argparse.
         if begun:
             print(GOES_ON, file=sys.stderr)
         raise
-    print(
-        f"copied {copied.rows:,} rows in {copied.copying_s:.1f} s, compared all and made indexes in {copied.comparing_s:.1f} s:"
-    )
-    print(f"all {sum(counts.values()):,} rows are alike on both sides.")
+    print(f"copied {copied.rows:,} rows in {copied.copying_s:.1f} s")
+    print(f"compared all {sum(counts.values()):,} rows in {copied.comparing_s:.1f} s: they are alike on both sides")
     print(_next_steps(target, path))
     return None
 
@@ -103,11 +101,12 @@ def _fill(source: Source, counts: dict[str, int], before: int) -> Copied:
             for count in comparing.compare(source, heading):
                 alike += count
                 line.tell(f"comparing {heading.table}: {alike:,} of {total:,} rows, {100 * alike // total} %")
+        compared_at = time.monotonic()
         line.tell("making indexes and foreign keys")
         copy_target.finish(source)
     finally:
         line.end()
-    return Copied(done - before, copied_at - began, time.monotonic() - copied_at)
+    return Copied(done - before, copied_at - began, compared_at - copied_at)
 
 
 def _words(target: settings.Database) -> str:

@@ -68,17 +68,20 @@ def _losses(words: str, found: Holdings) -> str:
         return f"{words}: nobody has an account, and there are no nodes."
     return (
         f"{words}. This is lost, and not to be brought back:\n"
-        f"  {found.accounts:,} accounts, {found.files:,} files with {size_words(found.file_bytes)},"
-        f" {found.payments:,} payments, {found.nodes:,} nodes"
+        f"  accounts  {found.accounts:,}\n"
+        f"  files     {found.files:,}, {size_words(found.file_bytes)} with their versions\n"
+        f"  payments  {found.payments:,}\n"
+        f"  nodes     {found.nodes:,}"
     )
 
 
 def _left(folder: Path) -> str:
     nodes = sorted(found.name for found in folder.glob("node_storage_*") if found.is_dir())
     lines = [
-        "Emptied. The next gateway founds a new cluster in it; accounts, sessions and nodes begin anew.",
-        "Nodes keep the chunks of the old cluster, which nothing can read any more, and the new one refuses such",
-        "folders. Delete each on its machine, or start its node in another --data-dir.",
+        "Emptied. The next gateway founds a new cluster in it.",
+        "Nodes keep the old cluster's chunks, which nothing can read any more, and the",
+        "new cluster refuses their folders: delete each on its machine, or start its",
+        "node with another --data-dir.",
     ]
     if nodes:
         paths = " ".join(shlex.quote(str(folder / name)) for name in nodes)

@@ -69,7 +69,7 @@ def test_a_drive_goes_on_where_it_is_moved_to(make_cluster: Made, postgres_datab
     to = ["migrate-database", "--to", url(postgres_database), "--yes"]
     assert "in use by a gateway" in told(cluster.data, *to, exit_code=Exit.NOT_NOW)
     cluster.stop_gateway()
-    assert "rows are alike" in told(cluster.data, *to)
+    assert "alike on both sides" in told(cluster.data, *to)
     cluster.database = postgres_database
     cluster.start_gateway()
     cluster.wait(lambda: len(cluster.online()) == 2, what="both nodes online")
@@ -142,8 +142,8 @@ def old_drive(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
 
 def test_a_development_database_is_emptied_and_says_what_is_lost(old_drive: Path) -> None:
     said = told(old_drive, "reset-database", "--yes")
-    assert "4 accounts, 7 files with 13.5 KB" in said
-    assert "3 payments, 2 nodes" in said
+    for line in ("accounts  4", "files     7, 13.5 KB", "payments  3", "nodes     2"):
+        assert line in said
     assert str(old_drive / "node_storage_node1") in said
     assert (old_drive / "node_storage_node1").is_dir()
     assert "nobody has an account" in told(old_drive, "reset-database", "--yes")
@@ -176,7 +176,7 @@ def test_what_people_use_is_not_emptied_by_mistake(tmp_path: Path, sql: str, rea
     unpack(KEPT[-1], "sqlite", tmp_path)
     _sqlite(tmp_path / "data" / "metadata.sqlite3", sql)
     assert re.search(reason, told(tmp_path / "data", "reset-database", "--yes", exit_code=Exit.NOT_NOW))
-    assert "4 accounts" in told(tmp_path / "data", "reset-database", "--yes", "--force")
+    assert "accounts  4" in told(tmp_path / "data", "reset-database", "--yes", "--force")
 
 
 def test_a_gateway_that_runs_keeps_its_database(calm_on_either: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
