@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg2
 import pytest
 
-from cloudgrpc.errors import CopyUnfinished, DatabaseInUse, DatabaseNotEmpty, DatabaseUnfit, RowDiffers, RowNotCopied
+from cloudgrpc.errors import (
+    CopyUnfinished,
+    DatabaseInUse,
+    DatabaseNotEmpty,
+    DatabaseUnavailable,
+    DatabaseUnfit,
+    RowDiffers,
+    RowNotCopied,
+)
 from cloudgrpc.meta import comparing, copy_target, events, schema
 from cloudgrpc.meta.models import DATABASE, Event
 from cloudgrpc.meta.sqlite_source import Source
@@ -171,6 +179,19 @@ def test_a_copy_begins_anew_when_its_source_changed_or_when_told(
         assert not any(begun.rows.values())
         fill(source)
         assert compare(source)
+
+
+def test_a_connection_that_is_lost_costs_only_the_batch_under_way(newest: Path, postgres_database: Database) -> None:
+    with on_its_way(newest, postgres_database) as (source, _):
+        copied = copy_target.fill(source, source.headings[0])
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cloudgrpc {}'"
+        ask(postgres_database, ended.format("migrate-database"))
+        with pytest.raises(DatabaseUnavailable, match=r"terminat|closed"):
+            copy_target.fill(source, source.headings[1])
+    with on_its_way(newest, postgres_database) as (source, begun):
+        assert sum(begun.rows.values()) == copied > 0
+        fill(source)
+        assert compare(source) > copied
 
 
 def test_an_unfinished_copy_of_another_drive_is_left_alone(
