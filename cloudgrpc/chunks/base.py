@@ -17,6 +17,8 @@ from cloudgrpc.errors import InvalidField
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cloudgrpc.wire import Fill
+
 CHUNK_ID = re.compile(r"[0-9a-f]{32}\Z")
 CHECKSUM = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -36,6 +38,12 @@ class Chunk:
         """A chunk about to travel: its parts are copied once, into the message."""
         checksum = checksum_of(*parts)
         packed, data = wire.pack_store_request(chunk_id, parts, checksum)
+        return cls(chunk_id, data, checksum, packed)
+
+    @classmethod
+    def of_fill(cls, chunk_id: str, length: int, fill: Fill) -> Chunk:
+        """A chunk about to travel: `fill` writes its bytes into the message."""
+        packed, data, checksum = wire.fill_store_request(chunk_id, length, fill, checksum_of)
         return cls(chunk_id, data, checksum, packed)
 
 

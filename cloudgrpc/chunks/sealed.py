@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cloudgrpc.chunks.base import Chunk, check_id
+from cloudgrpc.core.sealing import TAG_BYTES
+from cloudgrpc.wire import filled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +23,14 @@ INLINE_BYTES = 64 << 10  # sealing or hashing less takes no longer than the hop 
 
 def closed(seal: Seal, chunk_id: str, position: int, parts: Sequence[bytes | memoryview]) -> Chunk:
     """The sealed chunk, about to travel."""
-    return Chunk.of_parts(chunk_id, seal.close(chunk_id, position, parts))
+    length = sum(map(len, parts)) + TAG_BYTES
+    return Chunk.of_fill(chunk_id, length, lambda room: seal.close(chunk_id, position, parts, room))
+
+
+def opened(seal: Seal, chunk_id: str, position: int, data: bytes | memoryview) -> bytes:
+    """What was sealed. Raises: ChunkCorrupt."""
+    length = max(len(data) - TAG_BYTES, 0)
+    return filled(length, lambda room: seal.open(chunk_id, position, data, room))
 
 
 class SealedStore:
@@ -45,7 +54,7 @@ class SealedStore:
 
     async def get(self, chunk_id: str) -> Chunk:
         chunk = await self._inner.get(chunk_id)
-        data = await _done(len(chunk.data), self._seal.open, chunk_id, self._positions[chunk_id], chunk.data)
+        data = await _done(len(chunk.data), opened, self._seal, chunk_id, self._positions[chunk_id], chunk.data)
         return Chunk(chunk_id, data, chunk.checksum)
 
     async def delete(self, chunk_ids: Sequence[str]) -> list[str]:
