@@ -77,6 +77,13 @@ class ChunkStore(Protocol):
         """Up to `limit` ids of the chunks here, in order, greater than `after` ("" for the first page)."""
 
 
+class Fetching(ChunkStore, Protocol):
+    """A store whose chunks can also be had without being verified."""
+
+    async def fetch(self, chunk_id: str) -> Chunk:
+        """As `get`, but whether the bytes match the checksum told is for the caller to find out."""
+
+
 def check_id(chunk_id: str, field: str = "chunk_id") -> str:
     """Raises: InvalidField unless this is an id; what is not an id never reaches a path."""
     if not CHUNK_ID.match(chunk_id):
