@@ -7,16 +7,38 @@ copying was a fifth of the gateway's CPU time.
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Buffer = bytes | memoryview
+    Fill = Callable[[memoryview], object]  # writes every byte of it, and does not keep it
+
+CHECKSUM_LETTERS = 32  # a chunk's checksum in hex
 
 _VARINT, _WITH_LENGTH = 0, 2  # kinds of fields
 _DATA = 2 << 3 | _WITH_LENGTH
 _SUCCESS = b"\x08\x01"  # field 1: true
+
+# C's way to make a bytes object: a new one may be written to until somebody else sees it.
+_blank = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t)(
+    ("PyBytes_FromStringAndSize", ctypes.pythonapi)
+)
+_address = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(("PyBytes_AsString", ctypes.pythonapi))
+_view = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)(
+    ("PyMemoryView_FromMemory", ctypes.pythonapi)
+)
+_WRITABLE = 0x200
+
+
+def filled(length: int, fill: Fill) -> bytes:
+    """Bytes that `fill` writes where they stay. Python has no way to it that neither copies nor writes zeros first,
+    and either is a tenth of what a chunk costs the gateway. Raises: what `fill` does."""
+    new: bytes = _blank(None, length)
+    fill(_view(_address(new), length, _WRITABLE))
+    return new
 
 
 def pack_store_request(chunk_id: str, parts: Sequence[Buffer], checksum: str) -> tuple[bytes, memoryview]:
@@ -26,6 +48,27 @@ def pack_store_request(chunk_id: str, parts: Sequence[Buffer], checksum: str) ->
     packed = b"".join([*head, *parts, *_field(3, checksum.encode())])
     start = sum(map(len, head))
     return packed, memoryview(packed)[start : start + length]
+
+
+def fill_store_request(
+    chunk_id: str, length: int, fill: Fill, checksum_of: Callable[[memoryview], str]
+) -> tuple[bytes, memoryview, str]:
+    """As `pack_store_request`, of `length` bytes that `fill` writes; and what `checksum_of` makes of them, which is of
+    CHECKSUM_LETTERS."""
+    head = b"".join([*_field(1, chunk_id.encode()), *(_prefix(2, length) if length else ())])
+    tail = b"".join(_prefix(3, CHECKSUM_LETTERS))
+    start, end = len(head), len(head) + length
+    checksum = ""
+
+    def fill_all(room: memoryview) -> None:
+        nonlocal checksum
+        room[:start] = head
+        fill(room[start:end])
+        checksum = checksum_of(room[start:end])
+        room[end:] = tail + checksum.encode()
+
+    packed = filled(end + len(tail) + CHECKSUM_LETTERS, fill_all)
+    return packed, memoryview(packed)[start:end], checksum
 
 
 def pack_store_requests(packed: Iterable[bytes]) -> bytes:
@@ -41,6 +84,17 @@ def pack_retrieve_response(data: Buffer, checksum: str) -> bytes:
 def pack_data(data: Buffer) -> bytes:
     """UploadFileRequest or DownloadFileResponse with `chunk_data`, which must not be empty."""
     return b"".join(_field(2, data))
+
+
+def fill_data(length: int, fill: Fill) -> bytes:
+    """As `pack_data`, of `length` bytes, more than none, that `fill` writes."""
+    head = b"".join(_prefix(2, length))
+
+    def fill_all(room: memoryview) -> None:
+        room[: len(head)] = head
+        fill(room[len(head) :])
+
+    return filled(len(head) + length, fill_all)
 
 
 def split_data(message: bytes) -> tuple[memoryview, bytes]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.expecting import ExpectingStore
 from cloudgrpc.chunks.replicated import ReplicatedStore
-from cloudgrpc.chunks.sealed import SealedStore
+from cloudgrpc.chunks.sealed import SealedStore, Unverified
 from cloudgrpc.core.chunking import CHUNK_BYTES, chunk_count
 from cloudgrpc.errors import (
     ChunkCorrupt,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.actions.budget import Slot
     from cloudgrpc.actions.intake import Parts
-    from cloudgrpc.chunks.base import ChunkStore
+    from cloudgrpc.chunks.base import ChunkStore, Fetching
     from cloudgrpc.errors import CloudError
     from cloudgrpc.meta.files import File, Holder, Piece
     from cloudgrpc.meta.tree import Person
@@ -258,10 +258,13 @@ class Downloads:
         return (await ReplicatedStore(stores, 1, 1, self._nodes.report).get(piece.chunk_id)).data
 
 
-def _opening(piece: Piece, store: ChunkStore) -> ChunkStore:
+def _opening(piece: Piece, store: Fetching) -> ChunkStore:
     """The store as one of plain and expected bytes: so a copy that is not, or does not open, is one that is damaged."""
-    expecting = ExpectingStore(store, {piece.chunk_id: piece.checksum})
-    return SealedStore(expecting, piece.seal, {piece.chunk_id: piece.position}) if piece.seal else expecting
+    expected = {piece.chunk_id: piece.checksum}
+    if piece.seal is None:
+        return ExpectingStore(store, expected)
+    sealed = ExpectingStore(Unverified(store), expected)
+    return SealedStore(sealed, piece.seal, {piece.chunk_id: piece.position})
 
 
 async def _done_within(writing: asyncio.Future[None], seconds: float) -> bool:

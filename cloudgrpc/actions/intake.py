@@ -194,6 +194,7 @@ class Intake:
                 slot.release()
                 raise
             sending.create_task(self._send(chunk, slot)).add_done_callback(slot.release_after)
+            del parts, chunk  # or they would be held beyond their slot, while this waits for the next one
         await self._incoming.expect_end()
         self._is_all_here = True
         self._hurry.set()

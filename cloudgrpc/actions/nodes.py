@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from cloudgrpc.chunks.base import ChunkStore
+from cloudgrpc.chunks.base import ChunkStore, Fetching
 from cloudgrpc.core import health, placement
 from cloudgrpc.core.health import Vitals
 from cloudgrpc.core.introductions import could_be_a_node
@@ -46,7 +46,7 @@ VIEW_S = 1.0  # how old the view of the nodes may be; a wrong view costs a repla
 SUSPECT_S = 30.0  # how long a node that just failed is asked last
 
 
-class NodeStore(ChunkStore, Protocol):
+class NodeStore(Fetching, Protocol):
     """A chunk store on a node, which can also fetch from its like, and read what it has without sending it."""
 
     async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int, source_id: str = "") -> None: ...

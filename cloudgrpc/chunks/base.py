@@ -17,6 +17,8 @@ from cloudgrpc.errors import InvalidField
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cloudgrpc.wire import Fill
+
 CHUNK_ID = re.compile(r"[0-9a-f]{32}\Z")
 CHECKSUM = re.compile(r"[0-9a-f]{32}\Z")
 
@@ -36,6 +38,12 @@ class Chunk:
         """A chunk about to travel: its parts are copied once, into the message."""
         checksum = checksum_of(*parts)
         packed, data = wire.pack_store_request(chunk_id, parts, checksum)
+        return cls(chunk_id, data, checksum, packed)
+
+    @classmethod
+    def of_fill(cls, chunk_id: str, length: int, fill: Fill) -> Chunk:
+        """A chunk about to travel: `fill` writes its bytes into the message."""
+        packed, data, checksum = wire.fill_store_request(chunk_id, length, fill, checksum_of)
         return cls(chunk_id, data, checksum, packed)
 
 
@@ -67,6 +75,13 @@ class ChunkStore(Protocol):
 
     async def page(self, after: str, limit: int) -> list[str]:
         """Up to `limit` ids of the chunks here, in order, greater than `after` ("" for the first page)."""
+
+
+class Fetching(ChunkStore, Protocol):
+    """A store whose chunks can also be had without being verified."""
+
+    async def fetch(self, chunk_id: str) -> Chunk:
+        """As `get`, but whether the bytes match the checksum told is for the caller to find out."""
 
 
 def check_id(chunk_id: str, field: str = "chunk_id") -> str:

@@ -17,7 +17,7 @@ from blake3 import blake3
 from cloudgrpc.clients.local_files import local_fault, opened
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.errors import CloudError, FileChanged
-from cloudgrpc.wire import pack_data
+from cloudgrpc.wire import fill_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,21 +44,24 @@ class Source:
     def size(self) -> int:
         return self.state.st_size
 
-    def read(self, start: int, length: int) -> bytes:
-        """Hashes it, too, where everything before it was hashed. Raises: FileChanged, OSError."""
+    def read(self, start: int, room: memoryview) -> None:
+        """Fill the room with what begins at `start`. Hashes it, too, where everything before it was hashed.
+
+        Raises: FileChanged, OSError.
+        """
         with self._lock:
-            piece = self._read(start, length)
+            self._read(start, room)
             if start <= self.hashed:
-                self._digest.update(memoryview(piece)[self.hashed - start :])
-                self.hashed = max(self.hashed, start + length)
-        return piece
+                self._digest.update(room[self.hashed - start :])
+                self.hashed = max(self.hashed, start + len(room))
 
     def hash_until(self, end: int, on_hashed: OnProgress) -> None:
         """Raises: FileChanged, LocalFile."""
+        room = memoryview(bytearray(max(0, min(CHUNK_BYTES, end - self.hashed))))
         while self.hashed < end:
-            length = min(CHUNK_BYTES, end - self.hashed)
+            length = min(len(room), end - self.hashed)
             try:
-                self.read(self.hashed, length)
+                self.read(self.hashed, room[:length])
             except OSError as error:
                 raise local_fault(error, self.path) from error
             on_hashed(length)
@@ -74,15 +77,14 @@ class Source:
         if (state.st_size, state.st_mtime_ns) != (self.state.st_size, self.state.st_mtime_ns):
             raise FileChanged(path=self.path)
 
-    def _read(self, start: int, length: int) -> bytes:
-        piece = os.pread(self._handle, length, start)
-        while 0 < len(piece) < length and (more := os.pread(self._handle, length - len(piece), start + len(piece))):
-            piece += more
+    def _read(self, start: int, room: memoryview) -> None:
+        length = 0
+        while length < len(room) and (more := os.preadv(self._handle, [room[length:]], start + length)):
+            length += more
         # Looked at after each piece, the last included: what is sent is never half an old and half a new content.
         self.check_unchanged()
-        if len(piece) < length:
+        if length < len(room):
             raise FileChanged(path=self.path)
-        return piece
 
 
 class Pieces:
@@ -109,18 +111,19 @@ class Pieces:
         while self._at < self._end and not self._is_over:
             # A piece never reaches over the end of a chunk, or the gateway would have to keep two messages for it.
             to_border = self._chunk_bytes - self._at % self._chunk_bytes
+            length = min(self._piece_bytes, to_border, self._end - self._at)
             try:
-                piece = self._source.read(self._at, min(self._piece_bytes, to_border, self._end - self._at))
+                piece = fill_data(length, lambda room: self._source.read(self._at, room))
             except (CloudError, OSError) as error:
                 self.fault = error if isinstance(error, CloudError) else local_fault(error, self._source.path)
                 return
             with self._lock:
                 if self._is_over:
                     return
-                self._at += len(piece)
-                self._on_progress(len(piece))
+                self._at += length
+                self._on_progress(length)
             started = time.monotonic()
-            yield pack_data(piece)
+            yield piece
             self._adapt(time.monotonic() - started)
 
     def settle(self) -> None:

@@ -45,20 +45,31 @@ class Seal:
     def __init__(self, data_key: bytes) -> None:
         self._key = data_key
 
-    def close(self, chunk_id: str, position: int, parts: Sequence[bytes | memoryview]) -> list[bytes]:
-        """The parts sealed, each as long as it was, and the tag behind them. Only once for a chunk id."""
+    def close(self, chunk_id: str, position: int, parts: Sequence[bytes | memoryview], room: memoryview) -> None:
+        """Write the parts sealed, as long as they were, and the tag behind them. Only once for a chunk id.
+
+        `room`: for all of that, and no more.
+        """
         nonce, bound = _place(chunk_id, position)
+        if len(parts) == 1:
+            self._chunks.encrypt_into(nonce, parts[0], bound, room)
+            return
         sealing = Cipher(algorithms.AES(self._key), modes.GCM(nonce)).encryptor()
         sealing.authenticate_additional_data(bound)
-        sealed = [sealing.update(part) for part in parts]
-        sealed.append(sealing.finalize() + sealing.tag)
-        return sealed
+        at = 0
+        for part in parts:
+            at += sealing.update_into(part, room[at:])
+        room[at:] = sealing.finalize() + sealing.tag
 
-    def open(self, chunk_id: str, position: int, data: bytes | memoryview) -> bytes:
-        """Raises: ChunkCorrupt, for anything but what was closed with this key, for this id and this position."""
+    def open(self, chunk_id: str, position: int, data: bytes | memoryview, room: memoryview) -> None:
+        """Write into `room`, shorter by the tag, what was closed.
+
+        Raises: ChunkCorrupt, for anything but what was closed with this key, for this id and this position; then what
+        is in the room is nothing to be used.
+        """
         nonce, bound = _place(chunk_id, position)
         try:
-            return self._chunks.decrypt(nonce, data, bound)
+            self._chunks.decrypt_into(nonce, data, bound, room)
         except InvalidTag as error:
             raise ChunkCorrupt(chunk_id=chunk_id) from error
 

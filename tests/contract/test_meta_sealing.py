@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cloudgrpc.chunks.sealed import closed
 from cloudgrpc.core.rotation import MasterKeys
 from cloudgrpc.core.sealing import TAG_BYTES, Seal, master_id
 from cloudgrpc.errors import KeyDamaged, MasterKeyMissing, Missing
@@ -73,10 +74,10 @@ def file_of(database: Meta, person: Caller, file_id: str) -> files.File:
     return database.read(files.find_file, person, file_id)
 
 
-def mark(seal: Seal | None) -> list[bytes]:
+def mark(seal: Seal | None) -> bytes:
     """The same for seals of the same key only."""
     assert seal is not None
-    return seal.close("00" * 16, 0, [b"mark"])
+    return bytes(closed(seal, "00" * 16, 0, [b"mark"]).data)
 
 
 def remove(database: Meta, person: Caller) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloudgrpc.chunks.sealed import closed
 from cloudgrpc.core.rotation import MasterKeys
 from cloudgrpc.core.sealing import SEALED, TAG_BYTES, Seal
 from cloudgrpc.errors import MasterKeyMissing
@@ -107,10 +108,10 @@ def file_of(database: Meta, person: Caller, file_id: str, version: int = 0) -> f
     return database.read(files.find_file, person, file_id, version)
 
 
-def mark(seal: Seal | None) -> list[bytes]:
+def mark(seal: Seal | None) -> bytes:
     """The same for seals of the same key only."""
     assert seal is not None
-    return seal.close("00" * 16, 0, [b"mark"])
+    return bytes(closed(seal, "00" * 16, 0, [b"mark"]).data)
 
 
 def raw_digests(database: Meta) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -96,6 +97,42 @@ def test_a_download_finds_the_copies_that_were_moved_under_it(
         return b"".join(got)
 
     assert asyncio.run(work()) == FILM
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_of_bytes_that_were_damaged_on_their_way_from_a_node_none_is_sent(
+    request: pytest.FixtureRequest, is_sealed: bool, database: Meta, stores: dict[str, FakeNode], alice: Caller
+) -> None:
+    if not is_sealed:
+        request.getfixturevalue("unsealed")
+    gateway = Gateway(database, stores)
+
+    def damage(store: FakeNode) -> None:
+        """The checksum told is still the one that is expected."""
+        for chunk_id, chunk in store.chunks.items():
+            flipped = bytearray(chunk.data)
+            flipped[len(flipped) // 2] ^= 1
+            store.chunks[chunk_id] = replace(chunk, data=bytes(flipped))
+
+    async def work() -> None:
+        answer = await stored_film(gateway, alice)
+        one, *others = stores.values()
+        damage(one)
+        assert await downloaded(gateway, alice, answer.file_id) == FILM
+        for store in others:
+            damage(store)
+        got: list[bytes] = []
+
+        async def write(piece: memoryview) -> None:
+            got.append(bytes(piece))
+
+        opened = await gateway.downloads.open(alice, answer.file_id)
+        with pytest.raises(DataLost):
+            await gateway.downloads.send(opened, write)
+        assert got == []
+        await gateway.nodes.close()
+
+    asyncio.run(work())
 
 
 @pytest.mark.parametrize(("way", "error"), [("gone", DataLost), ("away", CopiesUnreachable)])

@@ -19,6 +19,7 @@ from cloudgrpc.actions.uploads import Uploads
 from cloudgrpc.chunks.memory import MemoryStore
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.errors import (
+    ChunkMissing,
     NodeUnavailable,
 )
 from cloudgrpc.meta import nodes
@@ -58,12 +59,21 @@ class FakeNode(MemoryStore):
         return await super().put(chunk)
 
     async def get(self, chunk_id: str) -> Chunk:
+        await self._reach(chunk_id)
+        return await super().get(chunk_id)
+
+    async def fetch(self, chunk_id: str) -> Chunk:
+        await self._reach(chunk_id)
+        if chunk_id not in self.chunks:
+            raise ChunkMissing(chunk_id=chunk_id)
+        return self.chunks[chunk_id]
+
+    async def _reach(self, chunk_id: str) -> None:
         if self.is_away:
             raise NodeUnavailable(node_id=self.name, reason="away")
         if chunk_id in self.held_reads:
             await self.held_reads[chunk_id].wait()
         self.reads.append(chunk_id)
-        return await super().get(chunk_id)
 
     async def copy_from(self, chunk_id: str, checksum: str, host: str, port: int, source_id: str = "") -> None:
         raise AssertionError("nobody repairs here")

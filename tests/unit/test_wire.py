@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cloudgrpc.wire import pack_data, pack_retrieve_response, pack_store_request, split_data
+from cloudgrpc.wire import (
+    CHECKSUM_LETTERS,
+    fill_data,
+    fill_store_request,
+    filled,
+    pack_data,
+    pack_retrieve_response,
+    pack_store_request,
+    split_data,
+)
+
+
+def write(room: memoryview, data: bytes) -> None:
+    room[:] = data
+
 
 SIZES = st.sampled_from([0, 1, 127, 128, 16_383, 16_384, 4 << 20])
 DATA = st.binary() | SIZES  # bytes, or so many zeros: hypothesis would write out four million of them
@@ -26,10 +41,33 @@ def test_chunks_on_the_wire_are_what_protobuf_writes(chunk_id: str, drawn: list[
 
 
 @settings(deadline=None)
+@given(st.text("0123456789abcdef", max_size=40), DATA)
+def test_a_chunk_written_into_its_message_is_packed_alike(chunk_id: str, drawn: bytes | int) -> None:
+    data, checksum = bytes(drawn), "c5" * (CHECKSUM_LETTERS // 2)
+    checked: list[bytes] = []
+
+    def check(seen: memoryview) -> str:
+        checked.append(bytes(seen))
+        return checksum
+
+    packed, seen, told = fill_store_request(chunk_id, len(data), lambda room: write(room, data), check)
+    assert (packed, seen) == pack_store_request(chunk_id, [data], checksum)
+    assert (told, checked) == (checksum, [data])
+
+
+def test_bytes_that_are_filled_are_new_each_time_and_their_filler_s_error_is_told() -> None:
+    one, other = (filled(3, lambda room, letter=letter: write(room, letter * 3)) for letter in (b"a", b"b"))
+    assert (one, other, hash(one), filled(0, lambda _: None)) == (b"aaa", b"bbb", hash(b"aaa"), b"")
+    with pytest.raises(ZeroDivisionError):
+        filled(3, lambda _: 1 / 0)
+
+
+@settings(deadline=None)
 @given(DATA.filter(bool))
 def test_a_piece_of_a_file_is_what_protobuf_writes_both_ways(drawn: bytes | int) -> None:
     data = bytes(drawn)
     assert pack_data(data) == pb.UploadFileRequest(chunk_data=data).SerializeToString()
+    assert fill_data(len(data), lambda room: write(room, data)) == pack_data(data)
     assert pack_data(data) == pb.DownloadFileResponse(chunk_data=data).SerializeToString()
 
 
