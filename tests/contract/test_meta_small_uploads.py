@@ -9,7 +9,7 @@ import pytest
 
 from cloudgrpc.errors import Missing, NameTaken, QuotaExceeded, ReadOnlyShare, UploadEnded, VersionMoved
 from cloudgrpc.meta import changes, files, sharing, small_uploads, uploads
-from cloudgrpc.meta.models import Upload, UploadChunk, new_id
+from cloudgrpc.meta.models import Receipt, Upload, UploadChunk, new_id
 from cloudgrpc.meta.sharing import Terms
 from cloudgrpc.meta.small_uploads import Sent, Wanted
 from cloudgrpc.meta.uploads import Answer, Opened, Planned, Stored, Wish
@@ -121,6 +121,13 @@ def test_asked_again_each_gets_its_first_answer(database: Meta, alice: Caller) -
     assert database.used(alice.account_id) == (2 * SIZE, SIZE)
 
 
+def test_a_retry_that_is_refused_leaves_the_first_try_open(database: Meta, alice: Caller) -> None:
+    first, again = wanted(alice, "a", request_id="r"), wanted(alice, "a", request_id="r", expected_version=3)
+    begin(database, first)
+    assert kinds(begin(database, again, wanted(alice, "b"))) == [VersionMoved, Opened]
+    assert kinds(commit(database, first)) == [Answer]
+
+
 def test_when_their_leases_ran_out_none_is_committed_and_all_are_abandoned(database: Meta, alice: Caller) -> None:
     them = [wanted(alice, "a"), wanted(alice, "b")]
     begin(database, *them)
@@ -142,6 +149,7 @@ def test_one_whose_folder_went_or_that_lacks_its_quorum_fails_alone(database: Me
     told = [sent(them[0]), sent(them[1]), sent(them[2], quorum=2)]
     assert kinds(database.run(small_uploads.commit, told, KEEP)) == [Answer, UploadEnded, UploadEnded]
     assert names(database, alice) == ["a"]
+    assert database.run(Receipt.select().count) == 0, "nothing stays of what failed half way"
     database.run(small_uploads.abandon, [one.upload_id for one in them])
     assert database.used(alice.account_id) == (SIZE, 0)
     database.check_books(alice)
