@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.transfer import Transfers
 
 # Of a message with small files; half of what a gateway takes, as a slow line must bring it within its deadline.
-BATCH_BYTES = 1 << 20
+TOGETHER_BYTES = 1 << 20
 WORKERS = 32  # a small file is mostly waiting; 16 gave about 163 of them a second, 32 177
-TOGETHER = 4  # batches under way: the gateway is busy with two, and the next are here when it is done
+BATCHES = 4  # batches under way: the gateway is busy with two, and the next are here when it is done
 LARGE_WORKERS = 4  # of them; a large file takes some 16 MiB while it is sent, and fewer than four fill most lines
 # After these every further file would fail the same way, each after its own long wait.
 HOPELESS = (GatewayUnreachable, NodesTooFew, NotSignedIn)
@@ -75,7 +75,7 @@ class Crew:
         works = [partial(self._work, [large, small], one)] * LARGE_WORKERS
         works += [partial(self._work, [small], one)] * (WORKERS - LARGE_WORKERS)
         if many:
-            works += [partial(self._work_together, batches, many, small)] * TOGETHER
+            works += [partial(self._work_together, batches, many, small)] * BATCHES
         pool = ThreadPoolExecutor(len(works))
         try:
             while (batches or small or large) and not self.is_stopped:  # again for those that many left to one
@@ -135,7 +135,7 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     batch: list[Item] = []
     size = 0
     for item in items:
-        if len(batch) == BATCH_FILES or (batch and size + item.size > BATCH_BYTES):
+        if len(batch) == BATCH_FILES or (batch and size + item.size > TOGETHER_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(item)

@@ -15,7 +15,7 @@ import pytest
 from cloudgrpc.clients import calls
 from cloudgrpc.clients.calls import Stopped
 from cloudgrpc.clients.local_tree import LocalTree, plan
-from cloudgrpc.clients.many import TOGETHER
+from cloudgrpc.clients.many import BATCHES
 from cloudgrpc.clients.progress import Unwatched
 from cloudgrpc.clients.source import SLOW_S, Pieces, source_of
 from cloudgrpc.clients.transfer import Transfers
@@ -272,7 +272,7 @@ def test_many_files_go_on_after_a_failure_but_not_after_the_session_ended(
     fake.refusal = SessionEnded()
     outcome = TreeUpload(session, Transfers(session), Unwatched()).run(found)
     assert [type(error) for error in outcome.failures] == [SessionEnded]
-    assert len(fake.batches) < 2 + 2 * TOGETHER
+    assert len(fake.batches) < 2 + 2 * BATCHES
 
 
 @pytest.fixture
