@@ -68,7 +68,6 @@ from cloudgrpc.services.history import HistoryService
 from cloudgrpc.services.identities import AT_GATEWAYS, Identities
 from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, RequestMeter, Visitors
 from cloudgrpc.services.join import JoinService
-from cloudgrpc.services.metrics import GatewayFigures
 from cloudgrpc.services.node import NodeService
 from cloudgrpc.services.payment import PaymentService
 from cloudgrpc.services.read_only import ReadOnly
@@ -128,7 +127,6 @@ class House:
     meters: Meters
     readiness: Readiness
     pulse: Pulse
-    figures: GatewayFigures
     speeds: Speeds
     census: Census
     overviews: Overviews
@@ -144,7 +142,6 @@ class House:
         await self.settling.close()
         await self.accounts.close()
         await self.readiness.close()
-        await self.figures.close()
         await self.census.close()
         await self.audit.close()
         await self.nodes.close()
@@ -245,7 +242,6 @@ def build(
         meters=meters,
         readiness=readiness,
         pulse=Pulse(readiness.look, _served(hears_nodes=trust is None)),
-        figures=GatewayFigures(meters, database, overviews, readiness),
         speeds=Speeds(meters),
         census=census,
         overviews=overviews,
