@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import weakref
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,6 +96,8 @@ class SmallUploads:
         self._count_in = parts.meters.transferred_bytes.labels("in").inc
         self._refused = refused
         self._here: Counter[str] = Counter()  # batches of accounts
+        # As in `Uploads`: tries begin as they came. Of one account all batches do, which wait for its drive anyway.
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def upload(self, account_id: str, files: Sequence[SmallFile | CloudError]) -> list[Answer | CloudError]:
         """What becomes of each, in their order: what `Uploads.upload` returns, or raises; of an error, itself.
@@ -106,7 +109,7 @@ class SmallUploads:
         with self._counted(account_id):
             slot = await self._parts.budget.take_to_receive(account_id)
             try:
-                await self._take_in(uploads)
+                await self._take_in(account_id, uploads)
             finally:
                 slot.release()
         came = (upload.outcome for upload in uploads if upload.outcome is not None)
@@ -128,10 +131,11 @@ class SmallUploads:
             if not self._here[account_id]:
                 del self._here[account_id]
 
-    async def _take_in(self, uploads: Sequence[_Upload]) -> None:
+    async def _take_in(self, account_id: str, uploads: Sequence[_Upload]) -> None:
         self._count_in(sum(len(upload.file.content) for upload in uploads))
         try:
-            await self._begin(uploads)
+            async with self._turns.setdefault(account_id, asyncio.Lock()):
+                await self._begin(uploads)
             going = [upload for upload in uploads if upload.outcome is None]
             await _seal(going)
             async with asyncio.TaskGroup() as sending:
