@@ -153,12 +153,18 @@ def test_sent_again_each_file_gets_its_first_answer(anna: User) -> None:
 
 def test_when_the_reply_was_lost_on_its_way_each_file_is_there_once(anna: User) -> None:
     files = [small_file(f"file{number}", b"12345", request_id=f"{number}") for number in range(10)]
-    with wire_to(anna.cluster) as line:
+    with (
+        wire_to(anna.cluster) as line,
+        closing(grpc.insecure_channel(line.address, options=rpc.CHANNEL_OPTIONS)) as channel,
+    ):
+        grpc.channel_ready_future(channel).result(CALL_S)
         line.swallows_replies = True
-        with closing(grpc.insecure_channel(line.address, options=rpc.CHANNEL_OPTIONS)) as channel:
-            request = pb.UploadFilesRequest(session_token=anna.token, files=files)
-            call = FileServiceStub(channel).UploadFiles.future(request, timeout=CALL_S)
-            line.swallows_replies = False
+        request = pb.UploadFilesRequest(session_token=anna.token, files=files)
+        call = FileServiceStub(channel).UploadFiles.future(request, timeout=CALL_S)
+        anna.cluster.wait(lambda: len(anna.names()) == 10, what="the batch to be committed")
+        assert not call.done()
+        line.cut()
+        with refused("UNAVAILABLE"):
             call.result()
     outcomes = anna.upload_small(*files)
     assert [outcome.version for outcome in outcomes] == [1] * 10
