@@ -364,6 +364,12 @@ class TooManyTries(TooMany):
     words = "Too many codes were tried; the next try is in {seconds} s."
 
 
+class TooManyCertificates(TooMany):
+    code = "too_many_certificates"
+    words = "{node_id} has asked for too many certificates; it gets the next in {seconds} s."
+    hint = "Is it still your machine that asks? If not: cloudgrpc certs revoke NODE_ID"
+
+
 class TooManyPayments(TooMany):
     code = "too_many_payments"
     words = "Too many payments were begun; the next can be begun in {seconds} s."
@@ -505,7 +511,10 @@ class NodeForeign(NotNow):
 class NodeRemoved(NotNow):
     code = "node_removed"
     words = "Node {node_id} was removed from the cluster by an operator, with this folder."
-    hint = "It can stay stopped. To have it join as a new, empty node, move its folder away and start it again."
+    hint = (
+        "It can stay stopped. To have it join as a new, empty node, move its folder away and start it again; with"
+        " certificates by a new code: cloudgrpc certs invite ID, then start it with --join."
+    )
 
 
 class NodeNotEmpty(NotNow):
@@ -568,6 +577,15 @@ class MasterKeyMissing(NotNow):
     hint = (
         "Bring it back: cloudgrpc secrets add master --from FILE; or put the secrets that were saved with cloudgrpc"
         " secrets backup into the data folder again."
+    )
+
+
+class MasterKeyElsewhere(NotNow):
+    code = "master_key_elsewhere"
+    words = "The gateways of this database seal files with the master key {key_id}, which is not here."
+    hint = (
+        "Bring the secrets of a gateway that runs: there cloudgrpc secrets backup FILE; here move the folder secrets"
+        " away if there is one, then cloudgrpc secrets restore FILE."
     )
 
 

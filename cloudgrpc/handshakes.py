@@ -3,11 +3,12 @@ was closed."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import ssl
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloudgrpc import rpc
@@ -21,6 +22,8 @@ from cloudgrpc.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cloudgrpc.errors import CloudError
     from cloudgrpc.rpc import Tls
 
@@ -87,15 +90,22 @@ def _context(tls: Tls) -> ssl.SSLContext:
     context = ssl.create_default_context(cadata=roots.decode() if roots else None)
     context.set_alpn_protocols(["h2"])
     if tls.key:
-        # Python takes a key from a file only.
-        import tempfile
-
-        with tempfile.TemporaryDirectory(prefix="cloudgrpc-") as folder:
-            both = Path(folder) / "both"
-            both.touch(mode=0o600)
-            both.write_bytes(tls.key + tls.certificate)
-            context.load_cert_chain(both)
+        # Python takes a key from a file only; from a pipe it is on no disk, whatever happens here.
+        with _piped(tls.certificate) as certificate, _piped(tls.key) as key:
+            context.load_cert_chain(certificate, key)
     return context
+
+
+@contextlib.contextmanager
+def _piped(content: bytes) -> Iterator[str]:
+    """The name of a file that says this once. `content`: less than a pipe holds."""
+    source, sink = os.pipe()
+    try:
+        with os.fdopen(sink, "wb") as file:
+            file.write(content)
+        yield f"/dev/fd/{source}"
+    finally:
+        os.close(source)
 
 
 def _speaks_tls(host: str, port: int) -> bool:

@@ -58,6 +58,16 @@ OPTIONS: list[tuple[str, int]] = [
 ]
 # Two servers must not share a port by accident, as SO_REUSEPORT would let them.
 SERVER_OPTIONS = [*OPTIONS, ("grpc.so_reuseport", 0), ("grpc.keepalive_time_ms", 60_000)]
+# Who is believed is asked when a connection begins. Those of the cluster's own machines are made anew after a while, so
+# that none outlives for long the authority by which it began; calls under way on them come to their end.
+CONNECTION_S = 300.0
+
+
+def cluster_options(connection_s: float = CONNECTION_S) -> list[tuple[str, int]]:
+    """Of a server where everybody shows a certificate."""
+    return [*SERVER_OPTIONS, ("grpc.max_connection_age_ms", int(connection_s * 1000))]
+
+
 CHANNEL_OPTIONS = [
     *OPTIONS,
     ("grpc.initial_reconnect_backoff_ms", 200),

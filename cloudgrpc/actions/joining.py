@@ -13,30 +13,35 @@ from typing import TYPE_CHECKING
 from cloudgrpc.core import join_code
 from cloudgrpc.core.introductions import HOST, NODE_ID
 from cloudgrpc.core.join_code import JoinCode
-from cloudgrpc.core.pace import in_seconds, per_hour
+from cloudgrpc.core.pace import Rule, in_seconds, per_hour
 from cloudgrpc.core.peers import VISITOR
 from cloudgrpc.errors import (
     AuthorityMissing,
+    CertificateRevoked,
     InvalidField,
     JoinCodeExpired,
     JoinCodeForOther,
     JoinCodeUnknown,
     JoinCodeUsed,
+    NodeRemoved,
+    TooManyCertificates,
     TooManyTries,
 )
 from cloudgrpc.meta import certificates, paces, standing
 from cloudgrpc.meta.certificates import NewCertificate
 from cloudgrpc.trust.authority import request_digest
 from cloudgrpc.trust.bundle import bundle_digest
-from cloudgrpc.trust.identity import RESERVED, node_identity
+from cloudgrpc.trust.identity import NODE, RESERVED, node_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cloudgrpc.core.rotation import AnySecret
+    from cloudgrpc.errors import CloudError
     from cloudgrpc.meta.certificates import Found
     from cloudgrpc.meta.db import Database
     from cloudgrpc.trust.authority import Authority, Issued, Known
+    from cloudgrpc.trust.identity import Shown
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +49,11 @@ CODE_S = 15 * 60  # that a join code is good for
 WRONG = (JoinCodeUnknown, JoinCodeExpired, JoinCodeForOther, JoinCodeUsed)
 MICROS = 1_000_000
 LOOK_S = 1.0  # how old the list of revoked certificates may be
+LIST_S = 60.0  # how old the knowledge may be that a certificate is on the list
+MOST_LISTED = 10_000
 REQUEST_BYTES = 16 << 10
+# A node that renews in time gets one in two thirds of their life, and some more while the authority is exchanged.
+CERTIFICATES_AT_ONCE, CERTIFICATE_EVERY_S, RENEWALS_IN_A_LIFE = 20, 3600.0, 6
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,7 @@ class Joining:
         self._believed: dict[str, str] = {}  # by node: the digest of the authorities that it told last
         self._revoked: Sequence[str] = ()
         self._looked_at = -LOOK_S
+        self._listed: dict[str, float] = {}  # serials that are on the list, and when that was looked up
 
     async def invite(self, operator: str, node_id: str, address: str = "") -> Invitation:
         """`address`: HOST:PORT by which the other machine reaches this gateway; "": as the gateway thinks best.
@@ -126,8 +136,8 @@ class Joining:
     async def join(self, secret: str, node_id: str, request: bytes) -> tuple[Given, tuple[str, int], Sequence[str]]:
         """The papers of a node for whoever holds its code, where nodes are heard, and the cluster's secrets.
 
-        Raises: JoinCodeUnknown, JoinCodeExpired, JoinCodeForOther, JoinCodeUsed, TooManyTries, InvalidField,
-            AuthorityMissing.
+        Raises: JoinCodeUnknown, JoinCodeExpired, JoinCodeForOther, JoinCodeUsed, TooManyTries, TooManyCertificates,
+            InvalidField, AuthorityMissing.
         """
         if self._authority is None:
             raise AuthorityMissing
@@ -140,6 +150,7 @@ class Joining:
         try:
             # Taken before anything is signed. A crash after it costs nothing: with the same key it can be taken again.
             await self._db.run(certificates.use, digest, node_id, key_digest)
+            await self._take_turn(node_id)
             issued = await self._issue(node_id, request)
             await self._db.run(certificates.record_joined, digest, key_digest, _new(issued, node_id))
         except WRONG as error:
@@ -153,13 +164,14 @@ class Joining:
     async def renew(self, node_id: str, serial: str, request: bytes) -> Given:
         """A fresh certificate for the node that showed the one with this serial.
 
-        Raises: CertificateRevoked, CertificateUnknown, InvalidField, AuthorityMissing.
+        Raises: CertificateRevoked, CertificateUnknown, TooManyCertificates, InvalidField, AuthorityMissing.
         """
         if self._authority is None:
             raise AuthorityMissing
         _check_node_id(node_id)
         await _key_digest(request)
         await self._db.read(certificates.check, serial, node_id)
+        await self._take_turn(node_id)
         issued = await self._issue(node_id, request)
         await self._db.run(certificates.record_renewed, serial, _new(issued, node_id))
         log.info("%s got a fresh certificate, %s", node_id, issued.serial)
@@ -180,6 +192,30 @@ class Joining:
             self._looked_at = time.monotonic()
         return self._revoked
 
+    async def refusal(self, shown: Shown) -> CloudError | None:
+        """Why the certificate is refused, though its dates are good; None: it is not."""
+        if shown.identity.role == NODE:
+            await self._list(shown)
+        if shown.serial not in await self.revoked():
+            return None
+        if shown.identity.role == NODE and await self._db.read(certificates.is_removed, shown.serial):
+            return NodeRemoved(node_id=shown.identity.name)
+        return CertificateRevoked(name=shown.identity.host, serial=shown.serial)
+
+    async def _list(self, shown: Shown) -> None:
+        """What is not on the list cannot be revoked: after a backup was restored, whatever was signed since is not."""
+        if time.monotonic() - self._listed.get(shown.serial, -LIST_S) < LIST_S:
+            return
+        if not await self._db.read(certificates.is_known, shown.serial):
+            found = NewCertificate(
+                shown.serial, shown.identity.name, shown.authority, shown.issued_at * MICROS, shown.expires_at * MICROS
+            )
+            await self._db.run(certificates.record_found, found)
+            log.warning("%s showed a certificate that was on no list: %s", shown.identity.name, shown.serial)
+        if len(self._listed) >= MOST_LISTED:
+            self._listed.clear()
+        self._listed[shown.serial] = time.monotonic()
+
     def news(self, node_id: str, believed: str) -> bytes:
         """The authorities to believe (PEM), for a node that told the digest of those it does; b"": it knows them."""
         self._believed[node_id] = believed
@@ -198,6 +234,14 @@ class Joining:
     async def tidy(self) -> None:
         """Forget what has long been over."""
         await self._db.run(certificates.sweep)
+
+    async def _take_turn(self, node_id: str) -> None:
+        """Raises: TooManyCertificates: a node that was stolen must not fill the list of those that can be revoked."""
+        assert self._authority is not None  # noqa: S101 - the callers have looked
+        every_s = min(CERTIFICATE_EVERY_S, self._authority.life_s / RENEWALS_IN_A_LIFE)
+        rule = Rule(f"certificates of {node_id}", int(every_s * MICROS), CERTIFICATES_AT_ONCE)
+        if wait := await self._db.run(paces.take, [rule]):
+            raise TooManyCertificates(node_id=node_id, seconds=in_seconds(wait))
 
     async def _issue(self, node_id: str, request: bytes) -> Issued:
         assert self._authority is not None  # noqa: S101 - the callers have looked

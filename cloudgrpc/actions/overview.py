@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cloudgrpc.actions.census import Census
+    from cloudgrpc.actions.endings import Endings
     from cloudgrpc.actions.nodes import Nodes
     from cloudgrpc.core.health import Health
     from cloudgrpc.meta.census import Count
@@ -75,12 +76,20 @@ class Overviews:
     """`started_at`: this gateway, in microseconds since 1970. `is_key_unsaved`: see trust.secrets_backup."""
 
     def __init__(
-        self, database: Database, nodes: Nodes, census: Census, promise: Promise, is_key_unsaved: Callable[[], bool]
+        self,
+        database: Database,
+        nodes: Nodes,
+        census: Census,
+        promise: Promise,
+        *,
+        endings: Endings,
+        is_key_unsaved: Callable[[], bool],
     ) -> None:
         self._db = database
         self._nodes = nodes
         self._census = census
         self._promise = promise
+        self._endings = endings
         self.is_key_unsaved = is_key_unsaved
         self.started_at = time.time_ns() // 1000
         self._drains: dict[str, list[Sample]] = {}  # of each node, how its copies left
@@ -103,6 +112,7 @@ class Overviews:
             payments_attention=figures.payments_attention,
             restored_at=figures.restored_at,
             is_key_unsaved=self.is_key_unsaved(),
+            endings=await self._endings.look(),
             nodes=[_facts(node) for node in nodes],
         )
         return Status(

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from cloudgrpc.meta import master_keys, sealing
+from cloudgrpc.meta import claims, master_keys, sealing
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.db import Database
@@ -32,7 +32,9 @@ class Rewrapping:
             after = found[-1]
             rewrapped, left = await self._db.run(master_keys.rewrap, found)
             done, stuck = done + rewrapped, stuck + left
-        if stuck:
+        if not stuck:
+            await self._db.run(claims.follow_master_key, current)
+        else:
             log.error("the keys of %d accounts are wrapped with a master key that is not here, or are damaged", stuck)
         if done:
             log.info("the keys of %d accounts were wrapped with master key %s", done, current)

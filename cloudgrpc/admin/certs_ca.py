@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from cloudgrpc import rpc
 from cloudgrpc.admin import acts
 from cloudgrpc.admin.key import admin_key
 from cloudgrpc.admin.role import gateway_of
@@ -111,6 +112,7 @@ def remove(config: Config, args: argparse.Namespace, outer: argparse.Namespace) 
         return
     authority.remove_ca(chosen.authority_id)
     acts.told(f"The authority {chosen.authority_id} is believed no more; nodes that run hear it in about {SPREAD_S} s.")
+    print(f"Connections that began with it end within {rpc.CONNECTION_S / 60:.0f} minutes.")
     print(f"People may go on with their file, or take the shorter one: {PROG} ca show > ca.crt")
 
 

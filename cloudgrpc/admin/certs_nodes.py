@@ -10,20 +10,25 @@ from cloudgrpc.admin import acts
 from cloudgrpc.admin.key import admin_key
 from cloudgrpc.admin.role import gateway_of
 from cloudgrpc.clients import render
-from cloudgrpc.errors import CertificateUnknown
+from cloudgrpc.errors import CertificateUnknown, NameTaken
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.trust import private
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from cloudgrpc.config import Config
 
 PROG = "cloudgrpc certs"
 SERIAL_LETTERS = 12
+TAKEN = "{path} exists already; a code replaces nothing."
 TITLES = ["Node", "Certificate", "Authority", "Given", "Good until", "State"]
 
 
 def invite(config: Config, args: argparse.Namespace, outer: argparse.Namespace) -> None:
+    if args.to and args.to.expanduser().exists():
+        raise NameTaken.told(TAKEN.format(path=args.to))
     key = admin_key(config)
     with gateway_of(config, outer) as gateway:
         request = pb.InviteNodeRequest(admin_key=key, node_id=args.node_id, address=args.address or "")
@@ -37,7 +42,19 @@ def invite(config: Config, args: argparse.Namespace, outer: argparse.Namespace) 
         *_warnings(reply.address),
     ]:
         print(render.shown(line), file=sys.stderr)
-    print(reply.code)
+    if args.to:
+        _save(args.to.expanduser(), reply.code)
+    else:
+        print(reply.code)
+
+
+def _save(path: Path, code: str) -> None:
+    """For nobody else, as a file that the shell makes might not be. Raises: NameTaken, LocalFile."""
+    try:
+        private.write_new(path, f"{code}\n".encode())
+    except FileExistsError as error:
+        raise NameTaken.told(TAKEN.format(path=path)) from error
+    print(f"The code is in {path}, which only you can read; delete it when the machine has joined.", file=sys.stderr)
 
 
 def _warnings(address: str) -> list[str]:

@@ -23,7 +23,7 @@ PROG = "cloudgrpc certs"
 def run(config: Config, args: argparse.Namespace) -> int:
     """The words of one act. Returns the exit code."""
     try:
-        told = _parser().parse_args(args.words or ["--help"])
+        told = build_parser().parse_args(args.words or ["--help"])
         module = importlib.import_module(f"cloudgrpc.admin.{told.module}")
         code: int | None = getattr(module, told.act)(config, told, args)
     except CloudError as error:
@@ -32,7 +32,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
     return code or Exit.OK
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
     parser = Parser(
         PROG,
         "The cluster's own certificates: gateway and nodes know each other by them, and speak TLS.",
@@ -71,12 +71,13 @@ def _add_init(actions: Actions) -> None:
 
 def _add_nodes(actions: Actions) -> None:
     words = "Print a code by which one machine may join as this node, once, within 15 minutes."
-    invite = actions.add("invite", lambda _: None, words, f"{PROG} invite node4\n{PROG} invite node4 > node4.code")
+    invite = actions.add("invite", lambda _: None, words, f"{PROG} invite node4\n{PROG} invite node4 --to node4.code")
     invite.set_defaults(module="certs_nodes", act="invite")
     invite.add_argument("node_id", metavar="NODE_ID", help="its name in the cluster, such as node4")
     invite.add_argument(
         "--address", metavar="HOST:PORT", help="where that machine reaches the gateway (default: as the gateway says)"
     )
+    invite.add_argument("--to", metavar="FILE", type=Path, help="write the code to a new file that only you can read")
     words = "Refuse a node's certificates and codes at once, as when its machine was stolen."
     revoke = actions.add("revoke", lambda _: None, words, f"{PROG} revoke node4")
     revoke.set_defaults(module="certs_nodes", act="revoke")

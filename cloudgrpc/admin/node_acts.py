@@ -25,9 +25,12 @@ NODES = "See the nodes with: cloudgrpc admin --nodes"
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Raises: UsageWrong; SystemExit for --help."""
-    parser = {NODE: _node_parser, REPAIR: _repair_parser, SCRUB: _scrub_parser}[words[0]]()
-    args: argparse.Namespace = parser.parse_args(words[1:])
+    args: argparse.Namespace = parser_of(words[0]).parse_args(words[1:])
     return args
+
+
+def parser_of(act: str) -> Parser:
+    return {NODE: _node_parser, REPAIR: _repair_parser, SCRUB: _scrub_parser}[act]()
 
 
 def run(desk: Desk, args: argparse.Namespace) -> int | None:
@@ -162,7 +165,7 @@ def _remove(desk: CareDesk, args: argparse.Namespace) -> None:
     ):
         return
     done = desk.remove(node.node_id, lost=args.lost)
-    acts.told(f"{node.node_id} is removed; its folder can never join again.")
+    acts.told(f"{node.node_id} is removed; its folder can never join again, and its certificates are revoked.")
     if not done.copies:
         print("Stop its process, and delete its folder when you like.")
         return

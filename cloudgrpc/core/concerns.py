@@ -10,6 +10,8 @@ from cloudgrpc.core.units import minute, size_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from cloudgrpc.core.endings import Ending
+
 NEARLY = 0.9  # of what there is
 UNWELL = 0.5  # health score
 SAVE_SECRETS = "cloudgrpc secrets backup FILE"
@@ -49,6 +51,7 @@ class Facts:
     payments_attention: int
     restored_at: int | None
     is_key_unsaved: bool  # the master key is on this machine alone
+    endings: Sequence[Ending]
     nodes: Sequence[NodeFacts]
 
     @property
@@ -80,6 +83,7 @@ def warnings(facts: Facts) -> list[str]:
         *(line for node in facts.nodes for line in _of_node(node)),
         *_of_copies(facts),
         *_of_keys(facts),
+        *(ending.words for ending in facts.endings),
         *_of_room(facts),
         *_of_payments(facts),
     ]

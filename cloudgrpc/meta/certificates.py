@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from peewee import fn
+
+from cloudgrpc.core.endings import Ending, Whose, is_ending
 from cloudgrpc.errors import (
     CertificateRevoked,
     CertificateUnknown,
@@ -13,10 +17,11 @@ from cloudgrpc.errors import (
     JoinCodeUsed,
 )
 from cloudgrpc.meta import events
-from cloudgrpc.meta.db import locked, now
-from cloudgrpc.meta.models import Certificate, Invite, Node
+from cloudgrpc.meta.db import locked, now, rows
+from cloudgrpc.meta.models import Certificate, Event, Invite, Node, RemovedNode
 
 KEPT_US = 30 * 86400 * 1_000_000  # that what is over is still listed
+LATE_US = 86400 * 1_000_000  # by which a machine's clock may be behind, so that an expired one looks good to it
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,24 @@ def record_renewed(old_serial: str, certificate: NewCertificate) -> None:
     _record(certificate, f"the certificate of {certificate.node_id} was renewed")
 
 
+def is_known(serial: str) -> bool:
+    return Certificate.select().where(Certificate.serial == serial).exists()
+
+
+def record_found(certificate: NewCertificate) -> None:
+    """One that a node showed, and that is on no list."""
+    if is_known(certificate.serial):
+        return
+    _insert(certificate)
+    events.record(
+        "certificate.found",
+        f"{certificate.node_id} shows a certificate that was on no list, as after a backup was restored",
+        node_id=certificate.node_id,
+        serial=certificate.serial,
+        authority=certificate.authority,
+    )
+
+
 def check(serial: str, node_id: str) -> None:
     """Whether this is a good certificate of the node; its dates were looked at when it was shown.
 
@@ -97,14 +120,19 @@ def check(serial: str, node_id: str) -> None:
         raise CertificateRevoked(name=node_id, serial=serial)
 
 
-def _record(certificate: NewCertificate, message: str) -> None:
-    Certificate.insert(
+def _insert(certificate: NewCertificate) -> None:
+    row = Certificate.insert(
         serial=certificate.serial,
         node_id=certificate.node_id,
         authority=certificate.authority,
         issued_at=certificate.issued_at,
         expires_at=certificate.expires_at,
-    ).execute()
+    )
+    row.on_conflict_ignore().execute()  # another gateway may have found the same one
+
+
+def _record(certificate: NewCertificate, message: str) -> None:
+    _insert(certificate)
     events.record(
         "certificate.issued",
         message,
@@ -133,17 +161,8 @@ def revoke(node_id: str, operator: str) -> tuple[list[str], int]:
     """Refuse the node's certificates, and take its codes back; returns the serials that were good until now, and how
     many codes nobody had used. Raises: CertificateUnknown when there is nothing to refuse."""
     moment = now()
-    live = Invite.select().where((Invite.node_id == node_id) & (Invite.expires_at > moment))
-    codes = [each.used_by for each in live]
-    # All codes, also used ones: a join that is under way finds its code gone, or is over when this goes on.
-    Invite.delete().where(Invite.node_id == node_id).execute()
-    of_node = Certificate.node_id == node_id
-    list(locked(Certificate.select().where(of_node)))  # a renewal that is under way is over when this goes on
-    Certificate.update(revoked_at=moment).where(of_node & Certificate.revoked_at.is_null()).execute()
-    revoked = Certificate.select().where(
-        of_node & (Certificate.revoked_at == moment) & (Certificate.expires_at > moment)
-    )
-    good = [each.serial for each in revoked.order_by(Certificate.issued_at)]
+    list(locked(Node.select().where(Node.node_id == node_id)))  # before its certificates, as whoever removes it does
+    good, codes = shut_out(node_id, moment)
     if not good and not codes:
         raise CertificateUnknown(node_id=node_id)
     events.record(
@@ -159,6 +178,31 @@ def revoke(node_id: str, operator: str) -> tuple[list[str], int]:
     return good, codes.count("")
 
 
+def shut_out(node_id: str, moment: int) -> tuple[list[str], list[str]]:
+    """Refuse the node's certificates from this moment on, and take its codes back. Returns the serials that were good
+    until now, and of each code that was, by whose key it was used."""
+    live = Invite.select().where((Invite.node_id == node_id) & (Invite.expires_at > moment))
+    codes = [each.used_by for each in live]
+    # All codes, also used ones: a join that is under way finds its code gone, or is over when this goes on.
+    Invite.delete().where(Invite.node_id == node_id).execute()
+    of_node = Certificate.node_id == node_id
+    list(locked(Certificate.select().where(of_node)))  # a renewal that is under way is over when this goes on
+    Certificate.update(revoked_at=moment).where(of_node & Certificate.revoked_at.is_null()).execute()
+    revoked = Certificate.select().where(
+        of_node & (Certificate.revoked_at == moment) & (Certificate.expires_at > moment)
+    )
+    return [each.serial for each in revoked.order_by(Certificate.issued_at)], codes
+
+
+def is_removed(serial: str) -> bool:
+    """Whether it was revoked because its node was removed: in one transaction, and so at the same moment."""
+    query = Certificate.select().join(
+        RemovedNode,
+        on=(RemovedNode.node_id == Certificate.node_id) & (RemovedNode.removed_at == Certificate.revoked_at),
+    )
+    return query.where(Certificate.serial == serial).exists()
+
+
 def _call_offline(node_id: str, moment: int) -> None:
     """No chunks go to it from now on. Its own signs of life end, but are missed only after a while."""
     gone = Node.update(is_online=False, offline_since_at=moment).where((Node.node_id == node_id) & Node.is_online)
@@ -167,9 +211,9 @@ def _call_offline(node_id: str, moment: int) -> None:
 
 
 def revoked_serials() -> list[str]:
-    """Of certificates that would be good by their dates."""
+    """Of certificates that would be good by their dates, also by a clock that is late."""
     live = Certificate.select(Certificate.serial).where(
-        Certificate.revoked_at.is_null(False) & (Certificate.expires_at > now())
+        Certificate.revoked_at.is_null(False) & (Certificate.expires_at > now() - LATE_US)
     )
     return [each.serial for each in live.order_by(Certificate.expires_at)]
 
@@ -197,6 +241,32 @@ def look() -> Found:
         list(unused.order_by(Invite.expires_at)),
         moment,
     )
+
+
+def unrenewed() -> list[Ending]:
+    """Of nodes that are online, the newest certificate where it nears its end."""
+    moment = now()
+    newest: Any = (
+        Certificate.select(Certificate.node_id, fn.MAX(Certificate.issued_at), fn.MAX(Certificate.expires_at))
+        .join(Node, on=(Node.node_id == Certificate.node_id))
+        .where(Node.is_online & Certificate.revoked_at.is_null())
+        .group_by(Certificate.node_id)
+        .order_by(Certificate.node_id)
+    )
+    return [
+        Ending(Whose.NODE, node_id, ends_at)
+        for node_id, issued_at, ends_at in rows(newest)
+        if is_ending(Whose.NODE, issued_at, ends_at, moment)
+    ]
+
+
+def tell_ending(ending: Ending) -> bool:
+    """Once for each; False: it was told."""
+    kind = "authority.ending" if ending.whose is Whose.AUTHORITY else "certificate.unrenewed"
+    if Event.select().where((Event.kind == kind) & (Event.message == ending.words)).exists():
+        return False
+    events.record(kind, ending.words, node_id=ending.name if ending.whose is Whose.NODE else "")
+    return True
 
 
 def sweep() -> None:

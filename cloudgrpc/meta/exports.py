@@ -89,7 +89,7 @@ def versions(person: Person, after: After, limit: int) -> Page:
             "number": version.number,
             "size_bytes": version.size_bytes,
             "mime_type": version.mime_type,
-            "checksum": sealing.plain_digest(owners_key, version.wrapped_key, version.digest),
+            "checksum": sealing.listed_digest(owners_key, version.wrapped_key, version.digest),
             "created_at": rfc3339(version.created_at),
             "made_by": version.made_by,
         }

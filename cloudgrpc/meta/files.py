@@ -123,7 +123,7 @@ def find_file(person: Person, file_id: str, version: int = 0) -> File:
     if row is None:
         raise VersionUnknown(version=version, name=reached.name)
     shared = _shared([reached.entry_id]) if reached.is_own else set()
-    return _file(row, shared, is_top=reached.is_top, chunk_count=_chunk_count(row["version_id"]))
+    return _opened(row, shared, is_top=reached.is_top)
 
 
 def find_with_trash(person: Person, file_id: str) -> File:
@@ -133,7 +133,7 @@ def find_with_trash(person: Person, file_id: str) -> File:
     row = _files(_IS_NEWEST).where(Entry.entry_id == tree.sound(file_id)).first()
     if row is None:
         raise Missing(what=f"File {file_id}")
-    return replace(_file(row, set(), is_top=False, chunk_count=_chunk_count(row["version_id"])), is_trashed=True)
+    return replace(_opened(row, set()), is_trashed=True)
 
 
 def resolve(person: Person, folder_id: str, names: Iterable[str]) -> Standing:
@@ -330,15 +330,23 @@ def _files(version: peewee.Expression, join: str = JOIN.INNER) -> Any:
     )
 
 
-def _file(row: dict[str, Any], shared: set[str], *, is_top: bool = False, chunk_count: int = 0) -> File:
+def _opened(row: dict[str, Any], shared: set[str], *, is_top: bool = False) -> File:
+    """To be read. Raises: MasterKeyMissing, KeyDamaged, Missing."""
     seal = sealing.seal_of(row["owners_key"], row["wrapped_key"])
+    digest = seal.open_digest(row["digest"]) if seal else row["digest"]
+    file = _file(row, shared, is_top=is_top, chunk_count=_chunk_count(row["version_id"]))
+    return replace(file, digest=digest, seal=seal)
+
+
+def _file(row: dict[str, Any], shared: set[str], *, is_top: bool = False, chunk_count: int = 0) -> File:
+    """To be looked at."""
     return File(
         file_id=row["entry_id"],
         parent_id=_parent(row, is_top=is_top),
         name=row["name"],
         size_bytes=row["size_bytes"],
         mime_type=row["mime_type"],
-        digest=seal.open_digest(row["digest"]) if seal else row["digest"],
+        digest=sealing.listed_digest(row["owners_key"], row["wrapped_key"], row["digest"]),
         version=row["number"],
         created_at=row["created_at"],
         modified_at=row["modified_at"],
@@ -346,7 +354,7 @@ def _file(row: dict[str, Any], shared: set[str], *, is_top: bool = False, chunk_
         is_shared=row["entry_id"] in shared,
         version_id=row["version_id"],
         chunk_count=chunk_count,
-        seal=seal,
+        seal=None,
     )
 
 

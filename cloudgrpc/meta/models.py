@@ -52,6 +52,8 @@ class Cluster(Table):
     restored_at = BigIntegerField(null=True)  # from a backup, and not reconciled yet: read-only
     backup_made_at = BigIntegerField(null=True)  # of the backup that this database was restored from
     sealing_since_at = BigIntegerField(null=True)  # upkeep seals what was stored plain; null: nothing of it is known
+    master_key_id = TextField(default="")  # that every gateway must have; "": none has begun to seal
+    digest_key_id = TextField(default="")  # of the gateway that began last
 
 
 class Lease(Table):

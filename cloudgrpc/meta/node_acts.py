@@ -9,7 +9,7 @@ from peewee import SQL, fn
 
 from cloudgrpc.core.placement import wanted_copies
 from cloudgrpc.errors import LastNode, NodeNotEmpty, NodeNotOffline, NodeUnknown
-from cloudgrpc.meta import events, tree
+from cloudgrpc.meta import certificates, events, tree
 from cloudgrpc.meta.ancestry import Ancestry
 from cloudgrpc.meta.copies import staying_nodes
 from cloudgrpc.meta.db import is_postgres, locked, now, rows
@@ -128,7 +128,8 @@ def loss(node_id: str) -> Loss:
 
 
 def remove(node_id: str, operator: str, *, is_lost: bool) -> Loss:
-    """Forget an empty node, or with `is_lost` one that is gone, with all it holds. Its folder never joins again.
+    """Forget an empty node, or with `is_lost` one that is gone, with all it holds. Its folder never joins again, its
+    certificates are revoked, and a code to join in its place is taken back.
 
     An upload that commits meanwhile keeps its copies on the other nodes, or ends when these are too few.
     Raises: NodeUnknown, NodeNotEmpty, NodeNotOffline.
@@ -147,7 +148,9 @@ def remove(node_id: str, operator: str, *, is_lost: bool) -> Loss:
     Receipt.delete().where(Receipt.node_id == node_id).execute()
     Stray.delete().where(Stray.node == node_id).execute()
     Node.delete().where(Node.node_id == node_id).execute()
-    RemovedNode.insert(instance_id=node.instance_id, node_id=node_id, removed_at=now()).on_conflict_ignore().execute()
+    moment = now()
+    RemovedNode.insert(instance_id=node.instance_id, node_id=node_id, removed_at=moment).on_conflict_ignore().execute()
+    serials, _ = certificates.shut_out(node_id, moment)
     with_it = f" with {lost.copies} copies, the last of {lost.chunks} chunks" if lost.copies else ""
     events.record(
         "node.removed",
@@ -158,6 +161,7 @@ def remove(node_id: str, operator: str, *, is_lost: bool) -> Loss:
         copies=lost.copies,
         chunks_lost=lost.chunks,
         files_lost=lost.files,
+        serials=serials,
     )
     return lost
 

@@ -162,6 +162,8 @@ def _begin_anew(header: Header, own_keys: list[str]) -> str:
         restored_at=moment,
         backup_made_at=header.made_at,
         repair_asked_at=0,
+        master_key_id="",  # keys may have been changed since: whoever is here begins anew
+        digest_key_id="",
         last_event_number=Cluster.last_event_number + NUMBERS_PASSED_OVER,
     ).execute()
     Node.update(is_online=False, offline_since_at=moment, inventory_at=None).execute()

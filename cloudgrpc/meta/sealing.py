@@ -10,12 +10,9 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from peewee import fn
-
-from cloudgrpc.core.rotation import FINGERPRINT_DIGITS
 from cloudgrpc.core.sealing import KEY_BYTES, Keyring, Seal
-from cloudgrpc.errors import MasterKeyMissing, Missing
-from cloudgrpc.meta.db import rows
+from cloudgrpc.errors import KeyDamaged, Missing
+from cloudgrpc.meta import claims
 from cloudgrpc.meta.models import Account
 from cloudgrpc.meta.prepared import Prepared, blank
 
@@ -62,16 +59,21 @@ def seals_new() -> bool:
     return _bound is not None and _bound.seals_new
 
 
-def needed_master_keys() -> frozenset[str]:
-    """The ids of those that account keys are wrapped by. Reads all accounts."""
-    query = Account.select(fn.SUBSTR(Account.wrapped_key, 1, FINGERPRINT_DIGITS)).where(Account.wrapped_key != "")
-    return frozenset(key_id for (key_id,) in rows(query.distinct()))
-
-
 def check_master_keys() -> None:
     """Raises: MasterKeyMissing when an account's key is wrapped by one that this process does not have."""
-    for key_id in sorted(needed_master_keys() - keyring().ids):
-        raise MasterKeyMissing(key_id=key_id)
+    claims.check_master_keys(keyring().ids)
+
+
+def claim() -> None:
+    """Begin to seal in this database. Raises: MasterKeyElsewhere, MasterKeyMissing."""
+    ring = keyring()
+    claims.claim_master_key(ring.ids, ring.current, is_beginning=True)
+
+
+def check_may_make() -> None:
+    """Before a master key is made for want of one. Raises: MasterKeyElsewhere, MasterKeyMissing when there is one."""
+    check_master_keys()
+    claims.check_master_claim(keyring().ids, is_beginning=True)
 
 
 def new_data_key(owner_id: str, account_wrapped: str) -> tuple[str, Seal | None]:
@@ -87,12 +89,14 @@ def new_data_key(owner_id: str, account_wrapped: str) -> tuple[str, Seal | None]
 def account_key(account_id: str, wrapped: str | None = None) -> AccountKey:
     """The account's key, made now if it has none yet. `wrapped`: as its row has it, None when that was not read.
 
-    Raises: MasterKeyMissing, KeyDamaged.
+    Raises: MasterKeyMissing, KeyDamaged, MasterKeyElsewhere when the cluster's gateways seal with another one.
     """
     if wrapped is None:
         wrapped = wrapped_of(account_id)
     if not wrapped:
-        fresh = keyring().make_account_key(secrets.token_bytes(KEY_BYTES))
+        ring = keyring()
+        claims.claim_master_key(ring.ids, ring.current, is_beginning=False)  # it may have been changed meanwhile
+        fresh = ring.make_account_key(secrets.token_bytes(KEY_BYTES))
         made = _FIRST_KEY.run(account_id=account_id, wrapped_key=fresh)
         wrapped = fresh if made else wrapped_of(account_id)
     return keyring().account_key(wrapped)
@@ -123,6 +127,15 @@ def plain_digest(account_wrapped: str, wrapped: str, digest: str) -> str:
     """The digest of a version or an upload as people see it. Raises: as `data_key`."""
     seal = seal_of(account_wrapped, wrapped)
     return seal.open_digest(digest) if seal and digest else digest
+
+
+def listed_digest(account_wrapped: str, wrapped: str, digest: str) -> str:
+    """The same for lists, "" where the key does not open: one damaged file must not hide all others. Whoever reads it
+    is told, and `admin check` tells operators. Raises: MasterKeyMissing."""
+    try:
+        return plain_digest(account_wrapped, wrapped, digest)
+    except (KeyDamaged, Missing):
+        return ""
 
 
 def rewrapped(wrapped: str, account_wrapped: str, to: AccountKey) -> str:

@@ -61,7 +61,7 @@ def page(person: Person, file_id: str, before: int | None, limit: int) -> tuple[
             version=one.number,
             size_bytes=one.size_bytes,
             mime_type=one.mime_type,
-            digest=sealing.plain_digest(owners_key, one.wrapped_key, one.digest),
+            digest=sealing.listed_digest(owners_key, one.wrapped_key, one.digest),
             created_at=one.created_at,
             made_by=one.made_by,
             is_newest=one.version_id == file.version_id,
@@ -225,8 +225,8 @@ def _is_like(one: Version, other: Version, owners_key: str) -> bool:
     """Whether two versions of one owner have the same content, which the sealed digests of two uploads do not tell."""
     if one.mime_type != other.mime_type:
         return False
-    first, second = (sealing.plain_digest(owners_key, version.wrapped_key, version.digest) for version in (one, other))
-    return first == second
+    first, second = (sealing.listed_digest(owners_key, version.wrapped_key, version.digest) for version in (one, other))
+    return first == second != ""  # nothing is like one that cannot be read, or it could not be followed by a good one
 
 
 def _version(file: Reached, number: int) -> Version:

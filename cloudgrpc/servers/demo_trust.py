@@ -60,7 +60,9 @@ class DemoTrust:
     def code_file(self, node_id: str) -> Path | None:
         """Where its code to join will be; None: it has joined."""
         joined = Papers(self._folder, node_identity(node_id)).is_certified
-        return None if joined else self._folder / f"{node_id}.code"
+        # One whose folder was deleted is another node: its certificate may have gone with the one before.
+        is_known = (self._config.data_folder / f"node_storage_{node_id}").exists()
+        return None if joined and is_known else self._folder / f"{node_id}.code"
 
     def invite(self, address: str, node_ids: list[str]) -> None:
         """Ask the gateway, which runs by now, for the codes of those that did not join. Raises: what it refuses."""

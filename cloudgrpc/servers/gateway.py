@@ -5,20 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 from typing import TYPE_CHECKING
 
 from cloudgrpc import __version__, rpc
 from cloudgrpc.core.concerns import SAVE_SECRETS
+from cloudgrpc.core.rotation import fingerprint
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import FolderInUse, LocalFile, SettingsWrong
-from cloudgrpc.meta import db, nodes, schema, sealing
+from cloudgrpc.errors import FolderInUse, LocalFile, MasterKeyElsewhere, SettingsWrong
+from cloudgrpc.meta import claims, db, nodes, schema, sealing
 from cloudgrpc.servers.gateway_trust import GatewayTrust
 from cloudgrpc.servers.handshake_words import METHOD, heard
 from cloudgrpc.servers.house import Outside, build, build_cluster_server, build_server
 from cloudgrpc.servers.process import parent_gone, run_async, stop_event, until_stopped
 from cloudgrpc.servers.renewal import by_authority, keep_renewed
+from cloudgrpc.trust import private
 from cloudgrpc.trust.gateway_papers import authority_of
-from cloudgrpc.trust.secrets import ADMIN, MASTER, cluster_secret, file_of, secret_place, watched_master_keys
+from cloudgrpc.trust.secrets import (
+    ADMIN,
+    DIGEST,
+    MASTER,
+    cluster_secret,
+    file_of,
+    secret_place,
+    shared_secret,
+    watched_master_keys,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +43,8 @@ if TYPE_CHECKING:
     from cloudgrpc.servers.house import House
     from cloudgrpc.servers.http_listener import HttpListener
     from cloudgrpc.services.metrics import GatewayFigures
+
+log = logging.getLogger(__name__)
 
 GRACE_S = 2.0
 PAYMENTS = {
@@ -49,7 +63,8 @@ def run(config: Config, args: argparse.Namespace) -> None:
 async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
     """Run until told to stop.
 
-    Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, SettingsWrong, DatabaseUnavailable, MasterKeyMissing.
+    Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, SettingsWrong, DatabaseUnavailable, MasterKeyMissing,
+        MasterKeyElsewhere.
     """
     trust = GatewayTrust.open(config)
     if trust is None:
@@ -62,12 +77,13 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
         contextlib.ExitStack() as ending,
     ):
         await database.run(schema.migrate)
+        cluster_id = await database.run(schema.cluster_id)
         await _bind_keys(config, database)
         secret = cluster_secret(config)
         mailer = _mailer(config)
         campay = _campay(config)
         outside = Outside(mailer.send_code if mailer else _print_code, campay)
-        house = build(config, database, secret, await database.run(schema.cluster_id), outside, trust=trust)
+        house = build(config, database, secret, cluster_id, outside, trust=trust)
         ending.enter_context(heard(lambda failed: _note_handshake(house, config, failed)))
         server = build_server(house, config, secret, hears_nodes=trust is None)
         people = rpc.server_credentials(trust.people, demand=False) if trust else None
@@ -117,14 +133,37 @@ def _note_handshake(house: House, config: Config, failed: FailedHandshake) -> No
 
 
 async def _bind_keys(config: Config, database: db.Database) -> None:
-    """What stored files are sealed with. Raises: MasterKeyMissing when what is stored needs another; SettingsWrong."""
+    """What stored files are sealed with, and what codes and sessions are digested with.
+
+    Raises: MasterKeyMissing when what is stored needs another, MasterKeyElsewhere when another gateway on this database
+        seals with another; SettingsWrong, LocalFile.
+    """
     path = file_of(config, MASTER)
-    if path is not None and not path.exists():
+    is_made = path is not None and not path.exists()
+    if is_made:
         # A new key would be made in its place, and be in the way when the old one is brought back.
-        await database.read(sealing.check_master_keys)
+        await database.read(sealing.check_may_make)
     keys = watched_master_keys(config)
     sealing.bind(lambda: keys.value, seals_new=config.encryption.at_rest)
     await database.read(sealing.check_master_keys)
+    try:
+        await database.run(sealing.claim)
+    except MasterKeyElsewhere:
+        if is_made and path is not None:
+            private.forget(path)  # another gateway began in this very moment, and nothing was sealed with it
+        raise
+    await _note_digest_key(config, database)
+
+
+async def _note_digest_key(config: Config, database: db.Database) -> None:
+    key_id = fingerprint(shared_secret(config, DIGEST).encode())
+    if not await database.run(claims.note_digest_key, key_id):
+        log.warning(
+            "the digest key %s is not the one that the gateways of this database had until now: who signed in there has"
+            " to sign in again here, and the other way round. If they are to run together, give all of them the same"
+            " secrets: cloudgrpc secrets backup FILE, and restore FILE",
+            key_id,
+        )
 
 
 def _check_campay(config: Config) -> None:

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloudgrpc.core.endings import Ending, Whose, is_ending
 from cloudgrpc.errors import SettingsWrong
 from cloudgrpc.rpc import Tls
 from cloudgrpc.trust import private
-from cloudgrpc.trust.gateway_papers import open_gateway_papers
+from cloudgrpc.trust.gateway_papers import authority_of, open_gateway_papers
+from cloudgrpc.trust.papers import lifetime_s
 from cloudgrpc.trust.watched import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cloudgrpc.config import Config
+    from cloudgrpc.trust.authority import Authority
     from cloudgrpc.trust.papers import Papers
+
+MICROS = 1_000_000
 
 
 class GatewayTrust:
-    """`own`: a certificate that people's programs believe anyhow; None: they are shown the cluster's."""
+    """`own`: a certificate that people's programs believe anyhow; None: they are shown the cluster's. `authority`: None
+    where it is on another machine."""
 
-    def __init__(self, papers: Papers, own: Callable[[], Tls] | None) -> None:
+    def __init__(self, papers: Papers, own: Callable[[], Tls] | None, authority: Authority | None) -> None:
         self.papers = papers
         self._own = own
+        self._authority = authority
 
     @classmethod
     def open(cls, config: Config) -> GatewayTrust | None:
@@ -37,7 +45,7 @@ class GatewayTrust:
                 )
             return None
         own = _from_files(settings.certificate_file, settings.key_file) if settings.certificate_file else None
-        return cls(papers, own)
+        return cls(papers, own, authority_of(config))
 
     def tls(self) -> Tls:
         """For the cluster's machines."""
@@ -45,6 +53,29 @@ class GatewayTrust:
 
     def people(self) -> Tls:
         return self._own() if self._own else self.papers.tls
+
+    def endings(self) -> list[Ending]:
+        """What of this gateway's nears its end."""
+        moment = int(time.time() * MICROS)
+        lives = [(Whose.GATEWAY, "", *_life(self.papers.tls))]
+        if self._own:
+            lives.append((Whose.PEOPLE, "", *_life(self._own())))
+        known = self._authority.known if self._authority else []
+        lives += [(Whose.AUTHORITY, each.authority_id, 0, each.expires_at * MICROS) for each in known if each.signs]
+        return [
+            Ending(whose, name, ends_at)
+            for whose, name, issued_at, ends_at in lives
+            if is_ending(whose, issued_at, ends_at, moment)
+        ]
+
+
+def _life(tls: Tls) -> tuple[int, int]:
+    """Of the certificate, in microseconds since 1970."""
+    from cryptography import x509
+
+    shown = x509.load_pem_x509_certificates(tls.certificate)[0]
+    ends_at = int(shown.not_valid_after_utc.timestamp())
+    return int((ends_at - lifetime_s(shown)) * MICROS), ends_at * MICROS
 
 
 def _from_files(certificate_file: str, key_file: str) -> Callable[[], Tls]:

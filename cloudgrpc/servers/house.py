@@ -20,6 +20,7 @@ from cloudgrpc.actions.census import Census
 from cloudgrpc.actions.checking import Checking
 from cloudgrpc.actions.collecting import Collecting
 from cloudgrpc.actions.downloads import Downloads
+from cloudgrpc.actions.endings import Endings
 from cloudgrpc.actions.event_feed import EventFeed
 from cloudgrpc.actions.extras import Extras
 from cloudgrpc.actions.files import Files
@@ -194,7 +195,8 @@ def build(
     census = Census(database, config.cluster.replication_factor)
     feed = EventFeed(database, config.upkeep.event_days)
     joining = build_joining(config, database, secret)
-    harmless = [collecting.take_inventories, feed.tidy, joining.tidy]
+    endings = Endings(database, trust.endings if trust else list)
+    harmless = [collecting.take_inventories, feed.tidy, joining.tidy, endings.tell]
     chores = [
         collecting.collect,
         scrub.round,
@@ -207,7 +209,8 @@ def build(
         Sealer(database, the_nodes, config, lambda: budget.busy).round,
     ]
     is_key_unsaved = watch_unsaved(config, lambda: sealing.keyring().ids)
-    readiness, overviews = Readiness(the_nodes), Overviews(database, the_nodes, census, promise, is_key_unsaved)
+    readiness = Readiness(the_nodes)
+    overviews = Overviews(database, the_nodes, census, promise, endings=endings, is_key_unsaved=is_key_unsaved)
     return House(
         accounts=Accounts(database, digest_key, outside.deliver, promise, config.limits),
         admins=Admins(database, shared_secret(config, ADMIN), config.limits.admin_tries_per_hour),
@@ -331,17 +334,14 @@ def _served(*, hears_nodes: bool) -> list[str]:
 def build_cluster_server(house: House, secret: AnySecret) -> grpc.aio.Server:
     """For nodes, on a port where everybody shows a certificate."""
 
-    async def is_revoked(serial: str) -> bool:
-        return serial in await house.joining.revoked()
-
     interceptors = [
         RequestMeter(house.meters),
         ErrorsToStatuses(house.audit.refused),
         # Before the identities: it refuses without reading a request, and they ask each request whom it speaks of.
         ClusterSecret(secret),
-        Identities(AT_GATEWAYS, is_revoked),
+        Identities(AT_GATEWAYS, house.joining.refusal),
     ]
-    server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=interceptors, options=rpc.cluster_options())
     _add_node_service(house, server)
     return server
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cloudgrpc.actions.refusals import Refusals
     from cloudgrpc.chunks.disk import DiskStore
     from cloudgrpc.core.rotation import AnySecret
+    from cloudgrpc.trust.identity import Shown
     from cloudgrpc.trust.papers import Papers
 
     Talk = Link[Any]  # the stubs' own types are of the synchronous kind
@@ -71,8 +72,11 @@ class Trust:
     def tls(self) -> rpc.Tls:
         return self.papers.tls
 
-    async def is_revoked(self, serial: str) -> bool:
-        return serial in self.revoked
+    async def refusal(self, shown: Shown) -> CloudError | None:
+        """Why the certificate is refused, though its dates are good; None: it is not."""
+        if shown.serial not in self.revoked:
+            return None
+        return CertificateRevoked(name=shown.identity.host, serial=shown.serial)
 
 
 class Membership:

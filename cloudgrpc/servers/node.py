@@ -170,11 +170,11 @@ def _build_server(
     interceptors = [
         RequestMeter(meters),
         ErrorsToStatuses(trust.refusals.note) if trust else ErrorsToStatuses(),
-        *([Identities(AT_NODES, trust.is_revoked)] if trust else []),
+        *([Identities(AT_NODES, trust.refusal)] if trust else []),
         ClusterSecret(secret),
         door,
     ]
-    server = grpc.aio.server(interceptors=interceptors, options=rpc.SERVER_OPTIONS)
+    server = grpc.aio.server(interceptors=interceptors, options=rpc.cluster_options() if trust else rpc.SERVER_OPTIONS)
 
     def reach(node_id: str, host: str, port: int) -> RemoteStore:
         papers, expected = (trust.tls, node_identity(node_id).host) if trust else (None, "")

@@ -42,11 +42,15 @@ async def keep_renewed(papers: Papers, renew: Renew, clock: Callable[[], float] 
             continue
         try:
             await renew()
-        except CloudError as error:
+        except Exception as error:  # whatever it is, such as a full disk: it may be over at the next try
             if str(error) != told:
                 until = time.strftime("%Y-%m-%d %H:%M", time.localtime(papers.expires_at))
                 log.warning(
-                    "the certificate of %s, good until %s, is not renewed: %s", papers.identity.name, until, error
+                    "the certificate of %s, good until %s, is not renewed: %s",
+                    papers.identity.name,
+                    until,
+                    error if isinstance(error, CloudError) else f"{type(error).__name__}: {error}",
+                    exc_info=None if isinstance(error, CloudError) else error,
                 )
             told, wait_s = str(error), min(wait_s * 2, LONGEST_WAIT_S)
         else:

@@ -7,17 +7,19 @@ import inspect
 import logging
 import time
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from cloudgrpc.core.peers import VISITOR, visitor_of
-from cloudgrpc.errors import CertificateOver, CertificateRevoked, IdentityWrong
-from cloudgrpc.trust.identity import GATEWAY, NODE, Identity, identity_of, serial_of
+from cloudgrpc.errors import CertificateOver, IdentityWrong
+from cloudgrpc.trust.bundle import issuer_id
+from cloudgrpc.trust.identity import GATEWAY, NODE, Shown, identity_of, serial_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from cloudgrpc.errors import CloudError
 
     Context = grpc.aio.ServicerContext[Any, Any]
     Handler = Any  # grpc.RpcMethodHandler: its four behaviours are untyped
@@ -36,15 +38,6 @@ AT_GATEWAYS: Mapping[str, frozenset[str]] = dict.fromkeys(("RegisterNode", "Hear
 AT_NODES: Mapping[str, frozenset[str]] = {"RetrieveChunk": ANYBODY}
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What a certificate says; `expires_at` in seconds since 1970."""
-
-    identity: Identity
-    serial: str
-    expires_at: float
-
-
 # Of the call under way; None where nobody has to show one.
 CALLER: ContextVar[Shown | None] = ContextVar("caller", default=None)
 
@@ -53,12 +46,17 @@ class Identities(grpc.aio.ServerInterceptor):
     """Comes behind ErrorsToStatuses, in whose task the call runs.
 
     `allowed`: the roles that may call a method of NodeService; gateways may call those that are not named. Of other
-    services, such as health, everybody may. `is_revoked(serial)`.
+    services, such as health, everybody may. `refusal(shown)`: why a certificate whose dates are good is refused; None:
+    it is not.
     """
 
-    def __init__(self, allowed: Mapping[str, frozenset[str]], is_revoked: Callable[[str], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        allowed: Mapping[str, frozenset[str]],
+        refusal: Callable[[Shown], Awaitable[CloudError | None]],
+    ) -> None:
         self._allowed = allowed
-        self._is_revoked = is_revoked
+        self._refusal = refusal
 
     async def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], details: grpc.HandlerCallDetails
@@ -76,7 +74,7 @@ class Identities(grpc.aio.ServerInterceptor):
         return handler._replace(**{kind: _behind(check, getattr(handler, kind))})
 
     async def _check(self, method: str, request: object, context: Context) -> None:
-        """Raises: IdentityWrong, CertificateOver, CertificateRevoked."""
+        """Raises: IdentityWrong, CertificateOver, and what `refusal` says."""
         VISITOR.set(visitor_of(context.peer(), "", "", behind_proxy=False))
         name = method.removeprefix(NODE_SERVICE)
         roles = self._allowed.get(name, ONLY_GATEWAYS) if name != method else ANYBODY
@@ -84,11 +82,10 @@ class Identities(grpc.aio.ServerInterceptor):
         if shown is None or shown.identity.role not in roles:
             told = shown.identity.host if shown else "none of this cluster's"
             raise _told(context, IdentityWrong(method=name, needed=_words(roles), shown=told))
-        facts = {"name": shown.identity.host, "serial": shown.serial}
         if shown.expires_at < time.time():  # the connection is older
-            raise _told(context, CertificateOver(**facts))
-        if await self._is_revoked(shown.serial):
-            raise _told(context, CertificateRevoked(**facts))
+            raise _told(context, CertificateOver(name=shown.identity.host, serial=shown.serial))
+        if error := await self._refusal(shown):
+            raise _told(context, error)
         spoken_of = getattr(request, "node_id", "") if roles == ONLY_NODES else ""
         if roles == ONLY_NODES and spoken_of != shown.identity.name:
             needed = f"the node {spoken_of!r} that it speaks of"
@@ -108,14 +105,15 @@ def _read(pem: bytes) -> Shown | None:
 
     certificate = x509.load_pem_x509_certificate(pem)
     identity = identity_of(certificate)
-    return (
-        None
-        if identity is None
-        else Shown(identity, serial_of(certificate), certificate.not_valid_after_utc.timestamp())
+    if identity is None:
+        return None
+    since, until = (
+        int(moment.timestamp()) for moment in (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
     )
+    return Shown(identity, serial_of(certificate), issuer_id(certificate), since, until)
 
 
-def _told(context: Context, error: IdentityWrong | CertificateOver | CertificateRevoked) -> Exception:
+def _told(context: Context, error: CloudError) -> CloudError:
     log.warning("refused %s: %s", context.peer(), error)
     return error
 

@@ -101,4 +101,4 @@ def _of_file(file: pb.FileEntry) -> Iterator[tuple[str, str]]:
     yield "Type", file.mime_type
     yield "Version", str(file.version)
     yield "ID", file.file_id
-    yield "Checksum", file.checksum
+    yield "Checksum", file.checksum or "unknown: its key does not open, and it cannot be read"

@@ -113,6 +113,11 @@ class Authority:
         return authority
 
     @property
+    def life_s(self) -> float:
+        """Of what it signs, in seconds."""
+        return self._days * DAY_S
+
+    @property
     def bundle(self) -> bytes:
         """All that are believed, as PEM; what was read last, when its files are away or damaged."""
         self._glance()

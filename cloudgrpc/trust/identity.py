@@ -29,6 +29,17 @@ class Identity:
         return f"{self.name}.{self.role}{DOMAIN}"
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a certificate says. `authority`: the id of the one that signed it. Times in seconds since 1970."""
+
+    identity: Identity
+    serial: str
+    authority: str
+    issued_at: int
+    expires_at: int
+
+
 RESERVED = frozenset({"ca", GATEWAY})  # as node ids: the papers of such a node would be in the place of those files
 THE_GATEWAY = Identity(GATEWAY, "gateway")  # every gateway: they share the database, and stand for one another
 

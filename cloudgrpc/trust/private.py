@@ -54,6 +54,25 @@ def write(path: Path, content: bytes) -> None:
         raise LocalFile(path=path, reason=error.strerror or error) from error
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """As `write`, where nothing may be replaced. Raises: FileExistsError, LocalFile; then nothing is there of it."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise LocalFile(path=path, reason=error.strerror or error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            _sync(file.fileno())
+        sync_folder(path.absolute().parent)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise LocalFile(path=path, reason=error.strerror or error) from error
+
+
 def rename(source: Path, target: Path) -> None:
     """Raises: LocalFile."""
     try:
@@ -61,6 +80,15 @@ def rename(source: Path, target: Path) -> None:
         sync_folder(target.parent)
     except OSError as error:
         raise LocalFile(path=source, reason=error.strerror or error) from error
+
+
+def forget(path: Path) -> None:
+    """Raises: LocalFile."""
+    try:
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise LocalFile(path=path, reason=error.strerror or error) from error
 
 
 def mark_of(path: Path) -> tuple[int, int, int] | None:

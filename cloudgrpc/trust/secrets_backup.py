@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -169,17 +168,6 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _write_new(path: Path, content: bytes) -> None:
     """Raises: NameTaken, LocalFile; then it is not there."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        private.write_new(path, content)
     except FileExistsError as error:
         raise NameTaken.told(f"{path} exists already; a backup of secrets replaces nothing.") from error
-    except OSError as error:
-        raise LocalFile(path=path, reason=error.strerror or error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        private.sync_folder(path.absolute().parent)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise LocalFile(path=path, reason=error.strerror or error) from error

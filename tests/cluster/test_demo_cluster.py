@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -30,14 +31,14 @@ CHILDREN = NODES + 2  # gateway and sandbox
 class Demo:
     """One run of demo-cluster. Everything that was started is ended with `close`."""
 
-    def __init__(self, folder: Path, port: int, node_port: int) -> None:
+    def __init__(self, folder: Path, port: int, node_port: int, nodes: int = NODES) -> None:
         self.folder, self.data, self.port, self.node_port = folder, folder / "data", port, node_port
-        self.out, self.err = folder / "demo.out", folder / "demo.err"
+        self.out, self.err, self.nodes = folder / "demo.out", folder / "demo.err", nodes
         self._seen: set[psutil.Process] = set()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, ready: bool = True) -> Demo:
-        words = ["demo-cluster", "--data-dir", str(self.data), "--nodes", str(NODES)]
+    def start(self, *more: str, ready: bool = True) -> Demo:
+        words = ["demo-cluster", "--data-dir", str(self.data), "--nodes", str(self.nodes), *more]
         words += ["--gateway-port", str(self.port), "--node-port", str(self.node_port)]
         said = self.out.stat().st_size if self.out.exists() else 0
         with self.out.open("ab") as out, self.err.open("ab") as err:
@@ -86,8 +87,11 @@ class Demo:
         self._seen |= set(self.children())
 
     def shell(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.run("shell", *words)
+
+    def run(self, role: str, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "cloudgrpc", "shell", "--gateway", f"{HOST}:{self.port}", *words],
+            [sys.executable, "-m", "cloudgrpc", role, "--gateway", f"{HOST}:{self.port}", *words],
             cwd=self.folder,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -96,6 +100,10 @@ class Demo:
             timeout=60,
             check=False,
         )
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(PATIENCE_S) == Exit.OK
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -220,6 +228,34 @@ def test_even_when_it_is_killed_itself_no_child_stays(demo: Demo) -> None:
     demo.process.kill()
     demo.process.wait()
     wait(lambda: not demo.left_over(), "every child ending", demo)
+
+
+def test_with_tls_its_nodes_join_and_one_that_was_removed_joins_anew_once_its_folder_is_gone(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, free_port(), free_ports(1), nodes=1)
+    try:
+        demo.start("--tls")
+        assert "with TLS" in demo.screen
+        assert f"--ca {demo.data / 'certs' / 'ca.crt'}" in demo.screen
+        assert certificates(demo) == ["good"]
+        done = demo.run("admin", "--data-dir", str(demo.data), "node", "remove", "node1", "--yes")
+        assert done.returncode == Exit.OK, done.stderr
+        wait(lambda: "node1 was removed by an operator" in demo.screen, "the removal told", demo)
+        demo.stop()
+        assert not list((demo.data / "certs").glob("*.code"))
+        shutil.rmtree(demo.data / "node_storage_node1")
+        demo.start()  # there are certificates, so that it speaks TLS without being told
+        assert demo.screen.count("with TLS") == 2
+        assert certificates(demo) == ["revoked", "good"]
+    finally:
+        demo.close()
+
+
+def certificates(demo: Demo) -> list[str]:
+    """Their states, as an operator sees them."""
+    told = demo.run("certs", "--data-dir", str(demo.data), "list", "--all", "--json")
+    assert told.returncode == Exit.OK, told.stderr
+    found = json.loads(told.stdout)["certificates"]
+    return ["revoked" if one["revoked_at"] else "good" if one["is_good"] else "over" for one in found]
 
 
 @pytest.mark.soak

@@ -75,7 +75,7 @@ def told(data: bytes) -> Any:
 
 
 CHANGED = {
-    "cluster": "restored_at backup_made_at last_event_number",
+    "cluster": "restored_at backup_made_at last_event_number master_key_id digest_key_id",
     "node": "is_online offline_since_at inventory_at",
     "admin_key": "revoked_at",
     "payment": "looks look_at",

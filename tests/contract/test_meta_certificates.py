@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cloudgrpc.actions.joining import CODE_S, Entrance, Joining
+from cloudgrpc.actions.endings import Endings
+from cloudgrpc.actions.joining import CERTIFICATES_AT_ONCE, CODE_S, Entrance, Joining
+from cloudgrpc.core.endings import Whose
 from cloudgrpc.core.join_code import JoinCode, decoded
 from cloudgrpc.core.peers import VISITOR, Visitor
 from cloudgrpc.errors import (
@@ -21,15 +23,16 @@ from cloudgrpc.errors import (
     JoinCodeForOther,
     JoinCodeUnknown,
     JoinCodeUsed,
+    TooManyCertificates,
     TooManyTries,
 )
-from cloudgrpc.meta import certificates, schema
+from cloudgrpc.meta import certificates, node_acts, schema
 from cloudgrpc.meta.certificates import NewCertificate
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Certificate, Invite
 from cloudgrpc.trust.authority import Authority
 from cloudgrpc.trust.bundle import bundle_digest
-from cloudgrpc.trust.identity import identity_of_pem, node_identity, serial_of_pem
+from cloudgrpc.trust.identity import Shown, identity_of_pem, node_identity, serial_of_pem
 from cloudgrpc.trust.papers import Papers
 from cloudgrpc.trust.secrets import Secret
 from contract.meta_fixture import HOUR, NOT_IDS
@@ -165,6 +168,37 @@ def test_who_is_revoked_gets_no_more_chunks_at_once(database: Meta) -> None:
         ("node5", True, True),
     ]
     assert database.events("node.offline") == 1
+
+
+def test_who_is_removed_is_shut_out_in_the_same_transaction_and_is_told_so(database: Meta) -> None:
+    database.add_node("node4")
+    invite(database)
+    join(database, "a1")
+    invite(database, "unused", "node4")
+    database.run(node_acts.remove, "node4", "bob", is_lost=False)
+    assert database.run(certificates.revoked_serials) == ["a1"]
+    assert database.run(certificates.is_removed, "a1")
+    with pytest.raises(CertificateRevoked):
+        database.run(certificates.record_renewed, "a1", new(database, "b2"))
+    with pytest.raises(JoinCodeUnknown):
+        join(database, "b2", digest="unused", key=OTHER_KEY)
+    (told,) = details(database, "node.removed")
+    assert told["serials"] == ["a1"]
+    # The next of that name is another one, and only revoked.
+    invite(database, "another code")
+    join(database, "c3", digest="another code")
+    database.run(certificates.revoke, "node4", "bob")
+    assert not database.run(certificates.is_removed, "c3")
+
+
+def test_what_is_revoked_stays_on_the_list_for_machines_whose_clocks_are_late(database: Meta) -> None:
+    invite(database)
+    join(database, "a1")
+    database.run(certificates.revoke, "node4", "bob")
+    database.age("certificate", "expires_at", 90 * DAY + HOUR)
+    assert database.run(certificates.revoked_serials) == ["a1"]
+    database.age("certificate", "expires_at", DAY)
+    assert database.run(certificates.revoked_serials) == []
 
 
 def test_who_was_revoked_can_be_invited_again(database: Meta) -> None:
@@ -396,3 +430,47 @@ def test_a_code_is_good_for_a_quarter_of_an_hour(office: Office) -> None:
 def test_nobody_is_invited_whose_papers_would_be_in_the_place_of_the_clusters(office: Office, node_id: str) -> None:
     with pytest.raises(InvalidField, match="own files"):
         office.invite(node_id)
+
+
+def test_a_stolen_node_cannot_fill_the_list_of_certificates_and_keeps_no_other_from_its_own(office: Office) -> None:
+    for node_id in ("node4", "node5"):
+        papers = office.papers(node_id)
+        given = office.join(office.invite(node_id), papers)[0]
+        papers.accept(given.certificate, given.authorities)
+        request = papers.request()
+        for _ in range(CERTIFICATES_AT_ONCE - 1):
+            office.do(office.joining.renew(node_id, papers.serial, request))
+        with pytest.raises(TooManyCertificates, match=node_id):
+            office.do(office.joining.renew(node_id, papers.serial, request))
+    assert office.meta.run(Certificate.select().count) == 2 * CERTIFICATES_AT_ONCE
+
+
+def test_a_certificate_of_after_a_backup_is_listed_when_it_is_shown_and_can_be_revoked(office: Office) -> None:
+    moment = office.meta.run(now) // 1_000_000
+    shown = Shown(node_identity("node4"), "a1", "0a1b2c3d", moment, moment + 86400)
+    for _ in range(2):
+        assert office.do(office.joining.refusal(shown)) is None
+    (listed,) = office.meta.run(certificates.look).certificates
+    assert (listed.node_id, listed.serial, listed.authority) == ("node4", "a1", "0a1b2c3d")
+    assert office.meta.events("certificate.found") == 1
+    assert office.do(office.joining.revoke("bob", "node4")) == (["a1"], 0)
+    assert isinstance(office.do(office.joining.refusal(shown)), CertificateRevoked)
+
+
+def test_a_node_whose_certificate_is_not_renewed_is_told_of_once_for_each(database: Meta) -> None:
+    for node_id in ("node4", "node5"):
+        database.add_node(node_id)
+        invite(database, f"code of {node_id}", node_id)
+        join(database, f"a of {node_id}", node_id, f"code of {node_id}")
+    endings = Endings(database.database, list)
+    assert asyncio.run(endings.look()) == []
+    database.age("certificate", "expires_at", 73 * DAY)
+    database.age("certificate", "issued_at", 73 * DAY)
+    database.run(certificates.record_renewed, "a of node5", new(database, "b", "node5"))
+    for _ in range(2):
+        (ending,) = asyncio.run(endings.look())
+        assert (ending.whose, ending.name) == (Whose.NODE, "node4")
+        asyncio.run(endings.tell())
+    assert database.events("certificate.unrenewed") == 1
+    database.set_offline("node4")  # which is told already
+    assert asyncio.run(endings.look()) == []

@@ -13,6 +13,8 @@ from cloudgrpc.errors import KeyDamaged, MasterKeyMissing, Missing
 from cloudgrpc.meta import (
     accounts,
     changes,
+    checks,
+    claims,
     closing,
     copying,
     exports,
@@ -304,19 +306,21 @@ def test_a_master_key_that_is_missing_is_named_wherever_it_is_needed(
     database: Meta, alice: Caller, bob: Caller
 ) -> None:
     file_id = database.put(alice, "a", 10)
-    assert database.read(sealing.needed_master_keys) == {MASTER_KEYS.current}
+    assert database.read(claims.needed_master_keys) == {MASTER_KEYS.current}
     with sealing_with(OTHER_KEYS):
         for work in (
             sealing.check_master_keys,
             partial(files.find_file, alice, file_id),
             partial(uploads.begin, new_id(), wish_for(alice, "b", 1), [], HOUR, LIMITS),
+            # Nor may it seal what the gateways that have the other could not read.
+            partial(uploads.begin, new_id(), wish_for(bob, "b", 1), [], HOUR, LIMITS),
         ):
             with pytest.raises(MasterKeyMissing, match=MASTER_KEYS.current):
                 database.run(work)
-        database.put(bob, "b", 1)
     with sealing_with(BOTH_KEYS):
+        database.put(bob, "b", 1)
         database.run(sealing.check_master_keys)
-        assert database.read(sealing.needed_master_keys) == set(BOTH_KEYS.keys)
+        assert database.read(claims.needed_master_keys) == set(BOTH_KEYS.keys)
         assert file_of(database, alice, file_id).digest == PLAIN
 
 
@@ -396,13 +400,36 @@ def test_a_key_of_another_accounts_content_does_not_open(database: Meta, alice: 
         file_of(database, alice, file_id)
 
 
+def test_a_file_whose_key_is_damaged_is_listed_without_its_checksum_and_hides_no_other(
+    database: Meta, alice: Caller
+) -> None:
+    file_id, other = database.put(alice, "a", 10), database.put(alice, "b", 10)
+    database.sql(f"UPDATE version SET wrapped_key = 'AAAA' WHERE entry_id = '{file_id}'")
+    page = database.read(files.page, alice, "", with_trash=False, after=None, limit=10)
+    assert [(file.file_id, file.digest) for file in page.files] == [(file_id, ""), (other, PLAIN)]
+    contents, _ = database.read(versions.page, alice, file_id, None, 10)
+    assert [content.digest for content in contents] == [""]
+    told, _ = database.read(exports.versions, alice, None, 10)
+    assert {one["file_id"]: one["checksum"] for one in told} == {file_id: "", other: PLAIN}
+    found = database.read(files.resolve, alice, "", ["a"])
+    assert found.entry.digest == ""
+    with pytest.raises(KeyDamaged):
+        database.read(files.find_file, alice, file_id)
+    page_of_check = database.read(checks.versions, "")
+    assert ["does not open" in fault.message for fault in page_of_check.faults] == [True]
+    # And another content takes its place.
+    database.put(alice, "a", 20)
+    assert file_of(database, alice, file_id).digest == PLAIN
+
+
 # What it costs
 
 
 def test_a_sealed_file_takes_not_one_statement_more_than_a_plain_one(
     database: Meta, alice: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """But for the first of an account."""
+    """But for the first of an account, which asks whether the master key is the cluster's."""
+    database.run(sealing.claim)
 
     def statements(name: str, *, is_sealed: bool) -> int:
         sealing.bind(lambda: MASTER_KEYS, seals_new=is_sealed)
@@ -415,4 +442,4 @@ def test_a_sealed_file_takes_not_one_statement_more_than_a_plain_one(
         return len([record for record in caplog.records if record.name == "peewee"])
 
     first, plain, sealed = (statements(name, is_sealed=name != "plain") for name in ("first", "plain", "sealed"))
-    assert (first, sealed) == (plain + 1, plain)
+    assert (first, sealed) == (plain + 2, plain)

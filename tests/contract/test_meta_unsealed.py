@@ -189,6 +189,7 @@ def test_one_whose_master_key_is_missing_does_not_keep_others_waiting(
     put_plain(database, bob, "b", 10)
     with sealing_with(NEW_KEYS):
         database.run(sealing.account_key, alice.account_id)  # wrapped with what is not here afterwards
+    database.sql("UPDATE cluster SET master_key_id = ''")
     outcomes = []
     for version_id in database.read(unsealed.versions, "", 100):
         try:

@@ -25,6 +25,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 from cloudgrpc.config import Config, Data, Gateway, Tls
 from cloudgrpc.errors import (
     AuthorityInUse,
+    AuthorityMissing,
     AuthorityUnknown,
     InvalidField,
     PapersRefused,
@@ -500,6 +501,30 @@ def test_a_certificate_that_is_due_renews_itself_while_its_role_runs(tmp_path: P
 
     asyncio.run(asyncio.wait_for(renewed(), 20))
     assert papers.names == ["drive.example.org"]
+
+
+def test_whatever_keeps_a_certificate_from_being_renewed_it_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority, papers = Authority.create(tmp_path / FOLDER, 1 / DAY_S), Papers(tmp_path / FOLDER, THE_GATEWAY)
+    certify(authority, papers, [])
+    failures = [OSError(28, "No space left on device"), ValueError("not foreseen"), AuthorityMissing()]
+    tried = []
+
+    async def renew() -> None:
+        tried.append(len(tried))
+        if failures:
+            raise failures.pop(0)
+
+    async def until_it_went() -> None:
+        task = asyncio.create_task(keep_renewed(papers, renew))
+        while len(tried) < 4:
+            assert not task.done()
+            await asyncio.sleep(0.02)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(until_it_went(), 20))
+    assert "is not renewed: OSError: [Errno 28] No space left on device" in caplog.text
 
 
 # Where a machine joined

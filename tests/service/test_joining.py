@@ -19,6 +19,7 @@ from cloudgrpc.config import Cluster as Settings
 from cloudgrpc.config import Config, Data
 from cloudgrpc.core.join_code import JoinCode, decoded, encoded
 from cloudgrpc.errors import (
+    Exit,
     FolderForeign,
     JoinCodeElsewhere,
     JoinCodeForOther,
@@ -364,6 +365,31 @@ def test_a_node_renews_its_own_certificate_until_it_is_revoked(machine: Machine)
         cluster.admin.RevokeNode(pb.RevokeNodeRequest(admin_key=key, node_id="node5"), timeout=CALL_S)
 
 
+def test_a_removed_node_ends_and_says_why_and_one_of_its_name_joins_by_a_new_code(machine: Machine) -> None:
+    cluster, data = machine.cluster, machine.certs.parent
+    machine.join(cluster.invite("node9"), "node9")
+    node = cluster.start_node("node9", data=data)
+    assert "certificates are revoked" in operate(cluster, "node", "remove", "node9", "--yes")
+    for _ in range(2):  # while it runs, and when it is started again
+        assert node.wait() == Exit.NOT_NOW
+        assert "Node node9 was removed from the cluster by an operator" in node.err.read_text()
+        assert "certs invite" in node.err.read_text().splitlines()[-1]
+        node.start()
+    assert node.wait() == Exit.NOT_NOW
+    (data / "node_storage_node9").rename(data / "away")
+    machine.join(cluster.invite("node9"), "node9")
+    node.start()
+    cluster.wait(lambda: "node9" in cluster.online(), what="another node9")
+    node.stop()
+
+
+def operate(cluster: Cluster, *words: str) -> str:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert cli.run(["admin", *map(str, at(cluster)), *words]) == 0
+    return out.getvalue()
+
+
 def test_gateway_and_nodes_follow_another_authority_while_they_run(machine: Machine) -> None:
     cluster = machine.cluster
     machine.join(cluster.invite("node8"), "node8")
@@ -412,6 +438,19 @@ def test_an_operator_does_all_of_it_by_the_command(cluster: TlsCluster, machine:
     assert "revoked" in certs(*at(cluster), "list")[0]
     assert "no certificate that is good" in certs(*at(cluster), "revoke", "node7", "--yes", exit_code=12)[1]
     assert certs(*at(cluster), "ca", "show")[0].encode() == cluster.authority.bundle
+
+
+def test_a_code_goes_into_a_file_that_nobody_else_can_read(cluster: TlsCluster, tmp_path: Path) -> None:
+    file = tmp_path / "code"
+    out, err = certs(*at(cluster), "invite", "node7", "--to", file)
+    assert out == ""
+    assert f"The code is in {file}" in err
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert decoded(file.read_text()).node_id == "node7"
+    before = file.read_bytes()
+    assert "exists already" in certs(*at(cluster), "invite", "node7", "--to", file, exit_code=13)[1]
+    assert file.read_bytes() == before
+    assert len(cluster.rows("SELECT 1 FROM invite WHERE node_id = 'node7' AND used_by = ''")) == 1
 
 
 def test_init_makes_what_is_missing_once_and_saves_the_secrets(tmp_path: Path) -> None:

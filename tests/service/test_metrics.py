@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cloudgrpc import __version__, config
 from cloudgrpc.actions import readiness
 from cloudgrpc.actions.census import Census
+from cloudgrpc.actions.endings import Endings
 from cloudgrpc.actions.node_watch import NodeWatch
 from cloudgrpc.actions.nodes import Nodes
 from cloudgrpc.actions.overview import Overviews
@@ -256,7 +257,14 @@ def gateway_figures(folder: Path) -> GatewayFigures:
         raise AssertionError("there is no node")
 
     nodes = Nodes(database, config.Cluster(), cluster_id, NodeWatch(), connect)  # type: ignore[arg-type]
-    overviews = Overviews(database, nodes, Census(database, 2), Promise(1, 2, 4.0), lambda: False)
+    overviews = Overviews(
+        database,
+        nodes,
+        Census(database, 2),
+        Promise(1, 2, 4.0),
+        endings=Endings(database, list),
+        is_key_unsaved=lambda: False,
+    )
     return GatewayFigures(Meters(), database, overviews, Readiness(nodes))
 
 

@@ -6,6 +6,8 @@ import asyncio
 import io
 import os
 import re
+import ssl
+import tempfile
 import time
 from concurrent import futures
 from contextlib import closing, redirect_stderr
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import grpc
 import pytest
 
-from cloudgrpc import cli, rpc
+from cloudgrpc import cli, handshakes, rpc
 from cloudgrpc.chunks.base import checksum_of
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.clients.session import Gateway, Session
@@ -23,6 +25,7 @@ from cloudgrpc.clients.trusting import connected
 from cloudgrpc.config import Cluster, Config, Data
 from cloudgrpc.errors import (
     CertificateOver,
+    CertificateRefused,
     CertificateRevoked,
     CloudError,
     ClusterSecretWrong,
@@ -34,6 +37,7 @@ from cloudgrpc.errors import (
 from cloudgrpc.links import Link
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
+from cloudgrpc.trust import private
 from cloudgrpc.trust.authority import Authority
 from cloudgrpc.trust.gateway_papers import certify
 from cloudgrpc.trust.identity import THE_GATEWAY, Identity, node_identity
@@ -47,7 +51,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from program import Program
+
 STRANGER = "a" * 32
+EXPECTED = THE_GATEWAY.host
 DAY_S = 86400
 
 
@@ -342,6 +349,42 @@ def test_a_connection_does_not_outlive_the_certificate_it_was_made_with(tls: Tls
         tls.wait(lambda: answer() == CertificateOver.code, 6, "the certificate's end")
 
 
+def test_why_a_connection_failed_is_found_out_without_a_key_on_any_disk(
+    tls: TlsCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    mine = tls.papers(node_identity("node1"))
+    assert handshakes.look(HOST, tls.cluster_port, mine, THE_GATEWAY.host) is None
+    stranger = issued(tmp_path / "stranger", Authority.create(tmp_path / "other"), node_identity("node1"), mine.roots)
+    told = handshakes.look(HOST, tls.cluster_port, stranger, THE_GATEWAY.host)
+    assert isinstance(told, CertificateRefused)
+
+
+def test_a_connection_is_made_anew_after_a_while_and_no_call_is_lost(tls: TlsCluster) -> None:
+    shown, peers = tls.papers(), []
+
+    async def hear(_request: bytes, context: Any) -> bytes:
+        peers.append(context.peer())
+        await asyncio.sleep(0.01)
+        return b""
+
+    async def ask() -> None:
+        server = grpc.aio.server(options=rpc.cluster_options(connection_s=0.2))
+        handler = grpc.unary_unary_rpc_method_handler(hear)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a", {"b": handler}),))
+        port = rpc.listen(server, HOST, 0, "", rpc.server_credentials(lambda: shown, demand=True))
+        await server.start()
+        link = Link(HOST, port, lambda channel: channel.unary_unary("/a/b"), papers=lambda: shown, expected=EXPECTED)
+        deadline = time.monotonic() + 20
+        while len(set(peers)) < 3:
+            assert time.monotonic() < deadline
+            await asyncio.gather(*(link.calls(b"", timeout=5) for _ in range(4)))
+        await link.close()
+        await server.stop(None)
+
+    asyncio.run(ask())
+
+
 def test_certificates_are_renewed_while_people_and_nodes_lose_nothing(tmp_path: Path) -> None:
     """Good for six seconds, renewed after four."""
     tls = TlsCluster(tmp_path / "brief", nodes=2, days=6 / DAY_S)
@@ -407,3 +450,59 @@ class serving:  # noqa: N801 - reads as a verb
 
     def __exit__(self, *_: object) -> None:
         self._server.stop(0)
+
+
+class WithOwn(TlsCluster):
+    """People are shown a certificate that an authority of the world's has signed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = Authority.create(folder / "world")
+        self.own, self.own_key = folder / "own.crt", folder / "own.key"
+        super().__init__(folder, nodes=1, tls_certificate_file=self.own, tls_key_file=self.own_key, upkeep_round_s=0.3)
+        self.give(days=10)
+
+    def give(self, days: float) -> bytes:
+        """A certificate as others make it."""
+        papers = Papers(self.folder / f"for {days} days", Identity("node", "own"))
+        signs = Authority(self.folder / "world", days)
+        given = signs.issue(papers.request(), papers.identity, ["localhost", HOST]).certificate
+        # The key first, as the settings say.
+        for path, content in ((self.own_key, papers._next_key.read_bytes()), (self.own, given)):
+            private.write(path, content)
+        return given
+
+    @property
+    def people(self) -> rpc.Tls:
+        return rpc.Tls(b"", b"", self.world.bundle)
+
+    def wait_ready(self, program: Program, port: int, seconds: float = 20) -> None:
+        super().wait_ready(program, self.cluster_port if port == self.port else port, seconds)
+
+
+def test_people_can_be_shown_another_certificate_which_is_told_of_before_it_ends(tmp_path: Path) -> None:
+    tls = WithOwn(tmp_path)
+    try:
+        tls.start()  # the node joins by a code that knows the gateway by that very certificate
+        user = tls.enroll("carol@example.org")
+        with Gateway(tls.address, tls.people) as gateway:
+            source = tmp_path / "source"
+            source.write_bytes(b"kept")
+            assert Transfers(Session(gateway, user.token)).upload_file(source).file_id
+        words = "The certificate in [tls] certificate_file ends on"
+        tls.wait(lambda: any(words in told for told in events(tls, "certificate.unrenewed")), what="its end told")
+        assert any(words in told for told in warnings_of(tls))
+        fresh = tls.give(days=60)
+
+        def is_shown() -> bool:
+            shown = ssl.get_server_certificate((HOST, tls.port))
+            return ssl.PEM_cert_to_DER_cert(shown) == ssl.PEM_cert_to_DER_cert(fresh.decode())
+
+        tls.wait(is_shown, what="the new one being shown")
+        assert not any(words in told for told in warnings_of(tls))
+    finally:
+        tls.close()
+
+
+def warnings_of(tls: TlsCluster) -> list[str]:
+    reply = tls.admin.GetSystemStatus(pb.SystemStatusRequest(admin_key=admin_key(tls)), timeout=5)
+    return list(reply.warnings)

@@ -8,6 +8,7 @@ import pytest
 
 from cloudgrpc.core import concerns
 from cloudgrpc.core.concerns import Facts, NodeFacts
+from cloudgrpc.core.endings import Ending, Whose
 
 GB = 1 << 30
 NODE = NodeFacts("node1", True, False, True, True, 1.0, "", GB, 10 * GB)
@@ -24,6 +25,7 @@ WELL = Facts(
     payments_attention=0,
     restored_at=None,
     is_key_unsaved=False,
+    endings=[],
     nodes=[NODE, OTHER],
 )
 AWAY = replace(NODE, is_online=False, takes_chunks=False, score=0.0, reason="offline")
@@ -56,6 +58,14 @@ def test_where_all_is_well_there_is_no_warning() -> None:
         (
             replace(WELL, is_key_unsaved=True),
             "If the master key is lost, so is every file: cloudgrpc secrets backup FILE",
+        ),
+        (
+            replace(WELL, endings=[Ending(Whose.NODE, "node4", 0)]),
+            "The certificate of node4 ends on 1970-01-01 00:00 UTC and is not renewed",
+        ),
+        (
+            replace(WELL, endings=[Ending(Whose.AUTHORITY, "0a1b2c3d", 0)]),
+            "The authority 0a1b2c3d ends on 1970-01-01 00:00 UTC: exchange it",
         ),
         (replace(WELL, payments_attention=1), "1 payment waits for an operator"),
     ],
