@@ -571,6 +571,44 @@ class FolderInUse(NotNow):
     hint = "Stop the other process first; one folder serves one process."
 
 
+class DatabaseInUse(NotNow):
+    code = "database_in_use"
+    words = "{database} is in use by {user}; nothing was changed."
+    hint = "Stop every gateway that uses it, then try again."
+
+
+class DatabaseNotEmpty(NotNow):
+    code = "database_not_empty"
+    words = "{database} is not empty: it has {what}. Nothing was changed."
+    hint = "Name an empty database; one for trials can be emptied with: cloudgrpc admin reset-database"
+
+
+class DatabaseUnfit(NotNow):
+    code = "database_unfit"
+    words = "{database} cannot be used for this: {reason}. Nothing was changed."
+    hint = "Mend that, or name another database."
+
+
+class DatabasePrecious(NotNow):
+    code = "database_precious"
+    words = "{database} looks like one that people use: {reason}. Nothing was changed."
+    hint = "If all of it is really to go, add --force."
+
+
+class CopyUnfinished(NotNow):
+    code = "copy_unfinished"
+    words = (
+        "This database is being filled by cloudgrpc admin migrate-database, or that was broken off; not all is here."
+    )
+    hint = "Wait for it, or run the same command again: it goes on where it was."
+
+
+class RowNotCopied(NotNow):
+    code = "row_not_copied"
+    words = "Table {table}, row {key} cannot be copied: {reason}."
+    hint = "The gateway works on with SQLite as before. Mend the row, then run the same command again."
+
+
 class MasterKeyMissing(NotNow):
     code = "master_key_missing"
     words = "The master key {key_id} is not here, and without it files that are stored cannot be read."
@@ -1035,6 +1073,14 @@ class ContentDiffers(CloudError):
     hint = "Download it again."
 
 
+class RowDiffers(CloudError):
+    code = "row_differs"
+    status = Status.DATA_LOSS
+    exit_code = Exit.DATA_LOSS
+    words = "Table {table}, row {key}: {reason}. The copy is not whole, and no gateway starts on it."
+    hint = "SQLite has everything as before. Begin anew with: cloudgrpc admin migrate-database --restart --to URL"
+
+
 class UploadDiffers(CloudError):
     code = "upload_differs"
     status = Status.DATA_LOSS
@@ -1149,6 +1195,16 @@ class CareLeft(CloudError):
     exit_code = Exit.INTERRUPTED
     words = "Interrupted; {what} goes on."
     hint = "See how far it is with: cloudgrpc admin --nodes"
+
+
+class CopyLeft(CloudError):
+    """Ctrl-C while a database is copied."""
+
+    code = "copy_left"
+    status = Status.ABORTED
+    exit_code = Exit.INTERRUPTED
+    words = "Interrupted. SQLite has everything as before; no gateway starts on the copy until it is whole."
+    hint = "The same command goes on where it was."
 
 
 class ChildFailed(CloudError):

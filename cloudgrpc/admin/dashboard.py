@@ -196,6 +196,8 @@ class Dashboard(App[CloudError | None]):
     # What the gateway tells
 
     def on_dashboard_heard(self, heard: Heard) -> None:
+        if not self.is_running:  # it closes, and parts of the screen are gone
+            return
         match heard.news:
             case Pulse() as pulse:
                 self._pulsed(pulse)
@@ -230,6 +232,8 @@ class Dashboard(App[CloudError | None]):
                 page.happened(events)
 
     def _draw_head(self) -> None:
+        if not self.is_running:  # as above: a timer, or a terminal that changes its size, may come as late
+            return
         link = Link.PAUSED if self._is_paused else self._link
         status = self._pulse.status if self._pulse else None
         sight = Sight(self._lookout.address, link, status, self._seen_at, _clock())

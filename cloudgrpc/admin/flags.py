@@ -38,6 +38,9 @@ Acts; --help behind one shows its words. Each asks first, unless --yes is given:
   restore FILE                     fill an empty gateway with a backup; it
                                    stays read-only until it is reconciled
   reconcile [--open] [--force]     after a restore: how far it is; take writes
+  migrate-database --to URL        copy SQLite to PostgreSQL, while no gateway
+                                   runs; every row is compared
+  reset-database                   empty a development database
   key add NAME --role view|operate
                                    a further admin key, shown once
   key list, key revoke NAME        who has one; end it
@@ -169,11 +172,32 @@ Change one while all runs on; each step tells the next, --help its words:
 
 def on_database_parser(act: str, common: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Of the acts that work on the database itself, where no gateway runs on it."""
-    parser = argparse.ArgumentParser(prog=f"cloudgrpc admin {act}", parents=[common])
+    parser = argparse.ArgumentParser(
+        prog=f"cloudgrpc admin {act}", parents=[common], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     if act == "migrate-database":
-        parser.description = "Copy the SQLite database of this data folder to PostgreSQL."
-        parser.add_argument("--to", metavar="URL", required=True, help="postgresql://USER@HOST:PORT/NAME")
+        parser.description = """Copy the SQLite database of this data folder to PostgreSQL, with all that is in
+it, and compare every row. The gateway is stopped meanwhile. Nothing is taken
+from SQLite, and until all is copied no gateway starts on the copy. Broken off,
+the same command goes on where it was.
+
+A password in the URL can be seen by everybody on this machine. Better:
+DB_PASSWORD, [database] password or password_file, PGPASSWORD, or ~/.pgpass.
+A Unix socket: postgresql://USER@/NAME?host=/run/postgresql"""
+        parser.epilog = """examples:
+  cloudgrpc admin migrate-database --to postgresql://cloudgrpc@db.example.org/cloudgrpc
+  cloudgrpc admin migrate-database --data-dir /srv/drive --yes"""
+        parser.add_argument(
+            "--to", metavar="URL", help="postgresql://USER@HOST:PORT/NAME (default: what [database] names)"
+        )
+        parser.add_argument("--restart", action="store_true", help="begin anew what was broken off")
     else:
-        parser.description = "Empty the database that is configured: for development."
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.description = """Empty the database that is configured, for development: accounts, files,
+payments, everything. The gateways on it are stopped meanwhile. It is not there
+to be taken back. What nodes keep in their folders stays there."""
+        parser.epilog = """examples:
+  cloudgrpc admin reset-database
+  DB_HOST=localhost cloudgrpc admin reset-database --yes"""
+        parser.add_argument("--force", action="store_true", help="also when it looks like one that people use")
+    parser.add_argument("--yes", action="store_true", help="ask nothing; a script needs it")
     return parser

@@ -255,14 +255,22 @@ def _read_snapshot(engine: peewee.SqliteDatabase, calls: list[Call]) -> None:
             _answer(call, result, None)
 
 
+def reach(settings: config.Database, program: str) -> dict[str, Any]:
+    """How PostgreSQL is reached. `program`: by what operators know the connection there."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "user": settings.user,
+        "password": settings.password or None,
+        "connect_timeout": 5,
+        "application_name": f"cloudgrpc {program}",
+    }
+
+
 def _open_postgres(settings: config.Database) -> Database:
     engine = PooledPostgresqlDatabase(
         settings.name,
-        host=settings.host,
-        port=settings.port,
-        user=settings.user,
-        password=settings.password or None,
-        connect_timeout=5,
+        **reach(settings, "gateway"),
         max_connections=CONNECTIONS,
         stale_timeout=300,
         timeout=LOCK_WAIT_S,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from psycopg2.extras import execute_values
 from cloudgrpc.core.backup_format import SEAL_BYTES, Header, Part, read
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.errors import BackupUnreadable, GatewayNotEmpty
-from cloudgrpc.meta import events, schema, sealing, standing, uploads
+from cloudgrpc.meta import bulk, events, schema, sealing, standing, uploads
 from cloudgrpc.meta.backup import KEPT, columns_of, name_of
 from cloudgrpc.meta.db import is_postgres, now, rows
 from cloudgrpc.meta.models import (
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 PIECE_BYTES = 1 << 20
-NULL = r"\N"  # in a COPY, where no other value has a single backslash
-ESCAPED = str.maketrans({"\\": r"\\", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 # Who followed the events before the loss holds a number behind the backup's last.
 NUMBERS_PASSED_OVER = 1_000_000
 UNFIT = (peewee.IntegrityError, peewee.DataError, peewee.ProgrammingError, OverflowError, ValueError)
@@ -147,12 +144,7 @@ def _insert(into: str, lines: list[list[Any]], *, may_stand: bool) -> None:
     elif may_stand:
         execute_values(cursor, f"INSERT INTO {into} VALUES %s{passed}", lines)  # noqa: S608 - our own tables
     else:
-        cursor.copy_expert(f"COPY {into} FROM STDIN", io.StringIO("".join(map(_copy_line, lines))))
-
-
-def _copy_line(row: list[Any]) -> str:
-    """In the words of PostgreSQL's COPY."""
-    return "\t".join(NULL if value is None else str(value).translate(ESCAPED) for value in row) + "\n"
+        bulk.copy_in(cursor, into, lines)
 
 
 def _begin_anew(header: Header, own_keys: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from playhouse.migrations import Runner
 
-from cloudgrpc.errors import SchemaNewer
+from cloudgrpc.errors import CopyUnfinished, SchemaNewer
 from cloudgrpc.meta.db import is_postgres, now
 from cloudgrpc.meta.models import DATABASE, Cluster, new_id
 
@@ -16,20 +16,25 @@ if TYPE_CHECKING:
 
 STEPS = Path(__file__).with_name("migrations")
 LOCK = 0x636C6F7564  # any number that all gateways share
+COPYING = "database_copy"  # the table that stands in a database while it is filled from another; see meta.copy_target
 
 
-def migrate() -> list[str]:
-    """Apply the steps this database lacks, in order; returns their names. Gateways that start together take turns.
+def migrate(last: str | None = None) -> list[str]:
+    """Apply the steps this database lacks, in order, all or up to `last`; returns their names. Gateways that start
+    together take turns.
 
-    Raises: SchemaNewer when the database has steps that this version does not know; nothing is then changed.
+    Raises: SchemaNewer when the database has steps that this version does not know; CopyUnfinished when not all is
+    there. Nothing is then changed.
     """
     engine: peewee.Database = DATABASE.obj
+    if engine.table_exists(COPYING):  # asked first, since whoever copies keeps the turn to the end
+        raise CopyUnfinished
     _take_turns()
     runner = Runner(engine, directory=str(STEPS), table_name="schema_step")
     unknown = sorted(step.name for step in runner.status() if step.path is None)
     if unknown:
         raise SchemaNewer(steps=", ".join(unknown))
-    applied: list[str] = runner.up()
+    applied: list[str] = runner.up(last)
     return applied
 
 

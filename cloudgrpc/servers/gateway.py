@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ from cloudgrpc import __version__, rpc
 from cloudgrpc.core.concerns import SAVE_SECRETS
 from cloudgrpc.core.rotation import fingerprint
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import FolderInUse, LocalFile, MasterKeyElsewhere, SettingsWrong
+from cloudgrpc.errors import MasterKeyElsewhere, SettingsWrong
 from cloudgrpc.meta import claims, db, nodes, schema, sealing
+from cloudgrpc.servers.data_folder import held
 from cloudgrpc.servers.gateway_trust import GatewayTrust
 from cloudgrpc.servers.handshake_words import METHOD, heard
 from cloudgrpc.servers.house import Outside, build, build_cluster_server, build_server
@@ -34,7 +34,6 @@ from cloudgrpc.trust.secrets import (
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
 
     from cloudgrpc.config import Config
     from cloudgrpc.outside.campay import Campay
@@ -63,8 +62,8 @@ def run(config: Config, args: argparse.Namespace) -> None:
 async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
     """Run until told to stop.
 
-    Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, SettingsWrong, DatabaseUnavailable, MasterKeyMissing,
-        MasterKeyElsewhere.
+    Raises: PlaintextRefused, PortInUse, FolderInUse, SchemaNewer, CopyUnfinished, SettingsWrong, DatabaseUnavailable,
+        MasterKeyMissing, MasterKeyElsewhere.
     """
     trust = GatewayTrust.open(config)
     if trust is None:
@@ -72,7 +71,7 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
     _check_campay(config)
     stop = stop_event()
     with (
-        _data_folder(config),
+        held(config.data_folder),
         contextlib.closing(db.open_database(config.database, config.data_folder)) as database,
         contextlib.ExitStack() as ending,
     ):
@@ -219,23 +218,6 @@ def _http_listener(config: Config, house: House, figures: GatewayFigures) -> Htt
         watched=routes(figures),
     )
     return HttpListener(app, config.http.host, config.http.port, "[http] port")
-
-
-@contextlib.contextmanager
-def _data_folder(config: Config) -> Iterator[None]:
-    """The folder, held against a second gateway: two on one SQLite file would each lead its own upkeep."""
-    folder = config.data_folder
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / "gateway.lock").open("w")
-    except OSError as error:
-        raise LocalFile(path=folder, reason=error.strerror or error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FolderInUse(folder=folder) from error
-        yield
 
 
 def _announce(

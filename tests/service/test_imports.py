@@ -122,8 +122,20 @@ def help_(start: Start) -> None:
     start.role("--help")
 
 
-def version(start: Start) -> None:
+def version_flag(start: Start) -> None:
     start.role("--version")
+
+
+def version(start: Start) -> None:
+    start.role("version")
+
+
+def completion(start: Start) -> None:
+    start.role("completion", "bash")
+
+
+def man(start: Start) -> None:
+    start.role("man")
 
 
 def shell_command(start: Start) -> None:
@@ -189,7 +201,10 @@ def secrets(start: Start) -> None:
 # times the CPU time of `import grpc` it may take: about twice what it takes.
 ROLES: list[tuple[Callable[[Start], None], str, set[str], float]] = [
     (help_, "--help", set(), 1.5),
-    (version, "--version", set(), 1.5),
+    (version_flag, "--version", set(), 1.5),
+    (version, "version", {"msgspec"} | SEALS | KEEPS, 5),  # of the schema, and of OpenSSL and SQLite
+    (completion, "completion", SPEAKS | {"blake3"}, 6),  # all of the shell's commands
+    (man, "man", SPEAKS | {"blake3"}, 6),
     (shell_command, "ls", SPEAKS, 4),
     (shell_prompt, "shell", SPEAKS | PROMPT, 10),
     (pay, "tiers", SPEAKS | {"rich"}, 4),
