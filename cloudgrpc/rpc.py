@@ -45,6 +45,10 @@ PIECE_BYTES = 1 << 20  # what one message to a client carries: three times cheap
 MESSAGE_BYTES = 4 << 20  # the largest message of the contract
 MESSAGE_SLACK = 64 << 10  # a chunk of 4 MiB travels whole, with its id and checksum around it
 
+# What one UploadFiles takes: with its sealed copies no more room than a chunk.
+BATCH_FILES, BATCH_BYTES, SMALL_FILE_BYTES = 64, 2 << 20, 256 << 10
+WORDS_BYTES = 2_000  # of an error; three times that on the wire, where every byte may be escaped
+
 # Measured: without the look-ahead and with BDP probing, eight uploads at once grew the gateway by 400-600 MiB.
 OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES + MESSAGE_SLACK),
@@ -212,21 +216,32 @@ def trailers_of(error: CloudError) -> tuple[tuple[str, str], ...]:
     return ((ERROR_KEY, error.code), *wait)
 
 
+def short(words: str) -> str:
+    """Words may repeat a caller's own input; with trailers of 8 KiB or more a client sees only a broken stream."""
+    encoded = words.encode(errors="replace")
+    return words if len(encoded) <= WORDS_BYTES else encoded[:WORDS_BYTES].decode(errors="ignore") + " …"
+
+
 def error_of(failure: grpc.Call | grpc.aio.AioRpcError, peer: str) -> CloudError:
     """The error behind a failed call, as its server told it; `peer` names the server for errors of the way there."""
     status: grpc.StatusCode = failure.code()
     details: str = failure.details() or ""
     code = _code_in(failure.trailing_metadata() or ())
-    if code in CATALOGUE:
-        return CATALOGUE[code].told(details)
-    if status is grpc.StatusCode.UNAVAILABLE:
+    if code not in CATALOGUE and status is grpc.StatusCode.UNAVAILABLE:
         return GatewayUnreachable(address=peer)
-    if status is grpc.StatusCode.DEADLINE_EXCEEDED:
+    if code not in CATALOGUE and status is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallTooSlow(peer=peer)
+    return told_error(code, status.name, details, peer)
+
+
+def told_error(code: str, status: str, words: str, peer: str) -> CloudError:
+    """The error of that code; of another of that status when it is one we do not know."""
+    if code in CATALOGUE:
+        return CATALOGUE[code].told(words)
     for kind in CATALOGUE.values():
-        if kind.status == status.name:
-            return kind.told(details)
-    return Internal.told(f"{peer} answered {status.name}: {details}")
+        if kind.status == status:
+            return kind.told(words)
+    return Internal.told(f"{peer} answered {status}: {words}")
 
 
 def _code_in(metadata: Iterable[tuple[str, str | bytes]]) -> str:

@@ -258,6 +258,17 @@ RPCS: dict[str, Rpc] = {
         lambda p: list(upload_messages(p.token, "new", CONTENT, folder=p.folder_id, request_id="new")),
         "NOT_FOUND",
     ),
+    "FileService/UploadFiles": _session(
+        lambda p: pb.UploadFilesRequest(
+            session_token=p.token,
+            files=[
+                pb.SmallFile(
+                    metadata=pb.FileMetadata(filename="small", file_size=len(CONTENT), parent_folder_id=p.folder_id),
+                    content=CONTENT,
+                )
+            ],
+        )
+    ),
     "FileService/DownloadFile": _ones_own(lambda p: pb.DownloadFileRequest(session_token=p.token, file_id=p.file_id)),
     "FileService/ListFiles": _ones_own(
         lambda p: pb.ListFilesRequest(session_token=p.token, folder_id=p.folder_id, page_size=1)

@@ -44,6 +44,27 @@ class FakeGateway(stubs.FileServiceServicer):
         self.sent_name, self.sent_size, self.sent, self.version = "movie.bin", len(DATA), DATA, 3
         self.asked: list[tuple[int, int]] = []  # of downloads: offset and version
         self.while_receiving: Callable[[], object] = lambda: None
+        self.takes_batches = True  # False: an older gateway
+        self.batches: list[list[str]] = []  # the request_ids of each
+        self.refused_names: dict[str, list[CloudError]] = {}  # in batches: what is told of a name, one after the other
+
+    def UploadFiles(  # noqa: N802 - gRPC's name
+        self, request: pb.UploadFilesRequest, context: grpc.ServicerContext
+    ) -> pb.UploadFilesResponse:
+        if not self.takes_batches:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        self.batches.append([file.metadata.request_id for file in request.files])
+        self.while_receiving()
+        outcomes = [self._outcome(file) for file in request.files]
+        self._fail(context)
+        return pb.UploadFilesResponse(success=True, outcomes=outcomes)
+
+    def _outcome(self, file: pb.SmallFile) -> pb.UploadOutcome:
+        if errors := self.refused_names.get(file.metadata.filename):
+            error = errors.pop(0)
+            return pb.UploadOutcome(error_code=error.code, status=error.status, message=str(error))
+        self.kept[file.metadata.filename] = file.content
+        return pb.UploadOutcome(file_id=FILE_ID, checksum=self.checksum or checksum_of(file.content), version=1)
 
     def UploadFile(  # noqa: N802 - gRPC's name
         self, request_iterator: Iterator[pb.UploadFileRequest], context: grpc.ServicerContext

@@ -42,6 +42,11 @@ class User:
         messages = upload_messages(self.token, name, data, size=size, folder=folder, request_id=request_id)
         return self.cluster.files.UploadFile(messages, timeout=CALL_S)
 
+    def upload_small(self, *files: pb.SmallFile) -> list[pb.UploadOutcome]:
+        """What becomes of each, see `small_file`."""
+        request = pb.UploadFilesRequest(session_token=self.token, files=files)
+        return list(self.cluster.files.UploadFiles(request, timeout=CALL_S).outcomes)
+
     def begin(self, name: str, size: int, folder: str = "") -> str:
         """An upload to be gone on with; its id."""
         metadata = pb.FileMetadata(session_token=self.token, filename=name, file_size=size, parent_folder_id=folder)
@@ -160,6 +165,13 @@ def upload_messages(
     yield pb.UploadFileRequest(metadata=metadata)
     for piece in _cut(data) if isinstance(data, bytes) else data:
         yield pb.UploadFileRequest(chunk_data=piece)
+
+
+def small_file(name: str, data: bytes, *, size: int | None = None, folder: str = "", **more: Any) -> pb.SmallFile:
+    """`size`: what is announced, len(data) when None."""
+    announced = len(data) if size is None else size
+    metadata = pb.FileMetadata(filename=name, file_size=announced, parent_folder_id=folder, **more)
+    return pb.SmallFile(metadata=metadata, content=data)
 
 
 @contextmanager

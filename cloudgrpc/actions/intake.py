@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cloudgrpc.actions.storing import store
 from cloudgrpc.chunks.base import Chunk
-from cloudgrpc.chunks.replicated import ReplicatedStore
 from cloudgrpc.chunks.sealed import INLINE_BYTES, closed
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.core.sealing import TAG_BYTES
-from cloudgrpc.errors import BadInput, CloudError, DiskFull, PeerSilent, PoolFull, QuorumMissed, TooManySlow
+from cloudgrpc.errors import PeerSilent, TooManySlow
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.uploads import Planned, Stored
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cloudgrpc.actions.nodes import Nodes
     from cloudgrpc.core.content import Content
     from cloudgrpc.core.sealing import Seal
+    from cloudgrpc.errors import BadInput
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meters import Meters
 
@@ -277,27 +278,10 @@ class Intake:
         return not self._is_all_here
 
     async def _store(self, chunk: Chunk) -> None:
-        nodes = self._nodes
-        placing = await nodes.place(len(chunk.data))
-        heard_at = {store.name: nodes.heard_at(store.name) for store in placing.stores}
-        self.quorum = min(self.quorum, placing.quorum)
-        troubles: list[CloudError] = []
-
-        def report(name: str, chunk_id: str, error: CloudError) -> None:
-            troubles.append(error)
-            nodes.report(name, chunk_id, error)
-
-        try:
-            names = await ReplicatedStore(placing.stores, placing.wanted, placing.quorum, report).put(chunk)
-        except QuorumMissed as error:
-            if not all(isinstance(trouble, DiskFull) for trouble in troubles):
-                raise
-            # The nodes had less room than they last said.
-            raise PoolFull(candidates=len(placing.stores) - len(troubles), quorum=placing.quorum) from error
-        for name in names:
-            nodes.note_placed(name, len(chunk.data), heard_at[name])
+        kept = await store(self._nodes, chunk)
+        self.quorum = min(self.quorum, kept.quorum)
         length = len(chunk.data) - (TAG_BYTES if self._seal else 0)
-        self.unwritten.append(Stored(chunk.chunk_id, length, chunk.checksum, names))
+        self.unwritten.append(Stored(chunk.chunk_id, length, chunk.checksum, kept.node_ids))
 
 
 def plan(position: int) -> Planned:

@@ -16,10 +16,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.base import CHUNK_ID, Chunk, check_after, check_chunk, check_id, checksum_of
-from cloudgrpc.chunks.durable import FULL_ERRNOS, NewFile, Os, write_together
+from cloudgrpc.chunks.durable import FULL_ERRNOS, NewFile, Os, in_turn, write_together
 from cloudgrpc.chunks.folder import PREFIXES, Identity, NodeFolder
 from cloudgrpc.chunks.read_only import ReadOnly
 from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, CloudError, DiskFailed, DiskFull
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 HEADER = struct.Struct(">6sBBQ16s")
 MAGIC, VERSION, FLAGS = b"CGCHNK", 1, 0
 THREADS = 8  # most of them wait for a flush
+FLUSHES = 8  # at a time, of chunks that came together
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ class DiskStore:
         # One writer a folder at a time: what is looked at before a rename is still true after it.
         self._writing = {prefix: threading.Lock() for prefix in PREFIXES}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
+        # Threads of their own, as they are waited for by those above.
+        self._flushing = ThreadPoolExecutor(FLUSHES, thread_name_prefix="flush")
 
     @classmethod
     def open(
@@ -170,6 +174,7 @@ class DiskStore:
     def close(self) -> None:
         """Finish what was begun, then let another process use the folder."""
         self._threads.shutdown()
+        self._flushing.shutdown()
         self._folder.close()
 
     async def _threaded(self, work: Callable[[], Answer]) -> Answer:
@@ -189,11 +194,21 @@ class DiskStore:
                 else:
                     if file is not None:
                         files[number] = file
-            for number, failure in zip(files, write_together(self._disk, list(files.values())), strict=True):
+            for number, failure in zip(
+                files, write_together(self._disk, list(files.values()), self._spread), strict=True
+            ):
                 if failure is not None:
                     self._count(-1, -len(chunks[number].data))
                     outcomes[number] = self._failure(failure, writing=True)
         return [outcomes.get(number) for number in range(len(chunks))]
+
+    def _spread(self, work: Callable[[Answer], None], items: Sequence[Answer]) -> None:
+        """Work for each item, several at a time."""
+        if len(items) <= 1:
+            in_turn(work, items)
+        else:
+            shares = [items[number::FLUSHES] for number in range(min(FLUSHES, len(items)))]
+            list(self._flushing.map(partial(in_turn, work), shares))
 
     def _prepare(self, chunk: Chunk) -> NewFile | None:
         """What to write, for which room is taken; None when the chunk is here. Raises: ChunkRefused, and the disk's."""

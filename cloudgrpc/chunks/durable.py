@@ -13,11 +13,14 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+T = TypeVar("T")
 
 # No room, or no room for this user: the disk is full, not broken.
 FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -30,6 +33,10 @@ BLOCK = 4096
 # For one such file, in whole huge pages: the kernel then finds three pages to read into instead of a thousand, which
 # takes a fifth off writing and two thirds off reading.
 MEMORY_BYTES = 6 << 20
+
+
+class Spread(Protocol):
+    def __call__(self, work: Callable[[T], None], items: Sequence[T]) -> None: ...
 
 
 class Os:
@@ -119,25 +126,38 @@ def write_durably(disk: Os, file: NewFile) -> None:
         raise failure
 
 
-def write_together(disk: Os, files: Sequence[NewFile]) -> list[OSError | None]:
-    """`write_durably` for several files; what became of each.
+def in_turn(work: Callable[[T], None], items: Sequence[T]) -> None:
+    for item in items:
+        work(item)
+
+
+def write_together(disk: Os, files: Sequence[NewFile], spread: Spread = in_turn) -> list[OSError | None]:
+    """`write_durably` for several files; what became of each. `spread(work, items)` does work for each item, and
+    returns when all of it is done: each step is over for all files before the next begins.
 
     They share their flushes: the first has the file system write down what the others wait for. Measured with 4 KiB:
-    0.7 ms of CPU a file with sixteen together, 1.2 ms singly.
+    0.7 ms of CPU a file with sixteen together, 1.2 ms singly; on a busy disk 48 of them took 12 ms each in turn, and 5
+    with eight flushes at a time.
     """
     writings = [_Writing(disk, file) for file in files]
     for step in (_Writing.write, _Writing.flush, _Writing.rename):
-        for writing in writings:
-            writing.attempt(step)
-    for folder in {file.target.parent for file in files}:
-        there = [writing for writing in writings if writing.file.target.parent == folder and not writing.failure]
-        try:
-            if there:
-                disk.fsync_folder(folder)
-        except OSError as error:
-            for writing in there:
-                writing.fail(error)
+        spread(partial(_Writing.attempt, step=step), writings)
+    folders: dict[Path, list[_Writing]] = {}
+    for writing in writings:
+        if writing.failure is None:
+            folders.setdefault(writing.file.target.parent, []).append(writing)
+    spread(partial(_flush_folder, disk), list(folders.items()))
     return [writing.failure for writing in writings]
+
+
+def _flush_folder(disk: Os, folder: tuple[Path, Sequence[_Writing]]) -> None:
+    """And those that were written into it."""
+    path, there = folder
+    try:
+        disk.fsync_folder(path)
+    except OSError as error:
+        for writing in there:
+            writing.fail(error)
 
 
 class _Writing:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NODE_KEY = "cloudgrpc-node"  # the node a call is meant for: another one may listen on its old port by now
 IDS_PER_DELETE = 10_000
 IDS_PER_PAGE = 50_000
-SMALL_BYTES = 128 << 10  # puts up to this go together with others to the same node
+SMALL_BYTES = 257 << 10  # puts up to this go together with others to the same node: every small file, with its head
 SLOWEST_READ = 4 << 20  # bytes a second: a disk that reads slower beside other work is not well
 COPY_TIMEOUTS = 4  # a copy is read, sent, flushed, and waits its turn on both nodes
 

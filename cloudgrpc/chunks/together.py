@@ -7,14 +7,15 @@ together when it is back.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import TYPE_CHECKING
 
 from cloudgrpc.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-AT_ONCE = 16  # chunks in one message: at 128 KiB each half of what a message may be
+AT_ONCE, MOST_BYTES = 64, 2 << 20  # chunks in one message, and what they have together: half of what it may
 UNDER_WAY = 1
 
 
@@ -40,7 +41,8 @@ class Together:
 
     async def _send_waiting(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
+            count = _fitting(message for message, _ in self._waiting)
+            batch, self._waiting = self._waiting[:count], self._waiting[count:]
             for (_, done), outcome in zip(batch, await self._outcomes(batch), strict=True):
                 if done.cancelled():
                     continue
@@ -62,3 +64,11 @@ class Together:
         if len(outcomes) != len(batch):
             return [RuntimeError("a node did not tell what became of each chunk")] * len(batch)
         return outcomes
+
+
+def _fitting(messages: Iterable[bytes]) -> int:
+    """How many of them go in one, at least the first."""
+    sums = itertools.accumulate(map(len, messages))
+    return max(
+        1, sum(1 for _ in itertools.takewhile(lambda length: length <= MOST_BYTES, itertools.islice(sums, AT_ONCE)))
+    )

@@ -5,21 +5,26 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cloudgrpc.errors import CloudError, GatewayUnreachable, LocalFile, NodesTooFew, NotSignedIn
-from cloudgrpc.rpc import PIECE_BYTES
+from cloudgrpc.rpc import BATCH_FILES, PIECE_BYTES, SMALL_FILE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from cloudgrpc.clients.transfer import Transfers
 
+# Of a message with small files; half of what a gateway takes, as a slow line must bring it within its deadline.
+TOGETHER_BYTES = 1 << 20
 WORKERS = 32  # a small file is mostly waiting; 16 gave about 163 of them a second, 32 177
+BATCHES = 4  # batches under way: the gateway is busy with two, and the next are here when it is done
 LARGE_WORKERS = 4  # of them; a large file takes some 16 MiB while it is sent, and fewer than four fill most lines
 # After these every further file would fail the same way, each after its own long wait.
 HOPELESS = (GatewayUnreachable, NodesTooFew, NotSignedIn)
@@ -35,6 +40,8 @@ class Sized(Protocol):
 
 
 Item = TypeVar("Item", bound=Sized)
+T = TypeVar("T")
+Many = Callable[[Sequence[Item]], Sequence[bool | CloudError | None]]
 
 
 @dataclass
@@ -55,16 +62,25 @@ class Crew:
         self._transfers = transfers
         self._lock = threading.Lock()
 
-    def move(self, items: Iterable[Item], one: Callable[[Item], bool]) -> None:
-        """`one` moves a file and says whether it travelled, or raises. Ctrl-C ends all transfers and is raised."""
+    def move(self, items: Iterable[Item], one: Callable[[Item], bool], many: Many[Item] | None = None) -> None:
+        """`one` moves a file and says whether it travelled, or raises. `many` does so with small ones, and says or
+        gives what `one` would; None for one that `one` has to move. Ctrl-C ends all transfers and is raised."""
         known = list(items)
-        small = deque(item for item in known if item.size <= PIECE_BYTES)
-        large = deque(item for item in known if item.size > PIECE_BYTES)
-        queues = [[large, small]] * LARGE_WORKERS + [[small]] * (WORKERS - LARGE_WORKERS)
-        pool = ThreadPoolExecutor(WORKERS)
+        tiny = [item for item in known if item.size <= SMALL_FILE_BYTES]
+        # A lone one goes as it always did.
+        batches = deque(_batches(tiny) if many and len(tiny) > 1 else ())
+        singly = [item for item in known if item.size > SMALL_FILE_BYTES] if batches else known
+        small = deque(item for item in singly if item.size <= PIECE_BYTES)
+        large = deque(item for item in singly if item.size > PIECE_BYTES)
+        works = [partial(self._work, [large, small], one)] * LARGE_WORKERS
+        works += [partial(self._work, [small], one)] * (WORKERS - LARGE_WORKERS)
+        if many:
+            works += [partial(self._work_together, batches, many, small)] * BATCHES
+        pool = ThreadPoolExecutor(len(works))
         try:
-            for worker in [pool.submit(self._work, each, one) for each in queues]:
-                worker.result()
+            while (batches or small or large) and not self.is_stopped:  # again for those that many left to one
+                for worker in [pool.submit(work) for work in works]:
+                    worker.result()
         except BaseException:
             self.is_stopped = True
             self._transfers.cancel()
@@ -91,14 +107,44 @@ class Crew:
                 has_travelled = one(item)
             except CloudError as error:
                 self.failed(error, item.path)
-                continue
-            with self._lock:
-                self.outcome.files += has_travelled
-                self.outcome.size += item.size * has_travelled
-                self.outcome.there += not has_travelled
+            else:
+                self._moved(item, has_travelled=has_travelled)
+
+    def _work_together(self, batches: deque[list[Item]], many: Many[Item], left: deque[Item]) -> None:
+        """Move batches, which others do too; what has to go by itself is `left`."""
+        for batch in _emptying(batches):
+            if self.is_stopped:
+                return
+            for item, outcome in zip(batch, many(batch), strict=True):
+                if outcome is None:
+                    left.append(item)
+                elif isinstance(outcome, CloudError):
+                    self.failed(outcome, item.path)
+                else:
+                    self._moved(item, has_travelled=outcome)
+
+    def _moved(self, item: Sized, *, has_travelled: bool) -> None:
+        with self._lock:
+            self.outcome.files += has_travelled
+            self.outcome.size += item.size * has_travelled
+            self.outcome.there += not has_travelled
 
 
-def _emptying(queue: deque[Item]) -> Iterator[Item]:
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """In their order, each as large as a message may be."""
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        if len(batch) == BATCH_FILES or (batch and size + item.size > TOGETHER_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += item.size
+    if batch:
+        yield batch
+
+
+def _emptying(queue: deque[T]) -> Iterator[T]:
     with suppress(IndexError):
         while True:
             yield queue.popleft()

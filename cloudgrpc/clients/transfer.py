@@ -1,6 +1,6 @@
 """Moving files between this computer and a gateway, in constant memory; what breaks off goes on where it was.
 
-How a file goes up is told in `sending` and `long_upload`, how it comes down in `receiving`.
+How a file goes up is told in `sending`, `batches` and `long_upload`, how it comes down in `receiving`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cloudgrpc import rpc
+from cloudgrpc.clients.batches import Batch, Parcel, pack
 from cloudgrpc.clients.calls import AWAY, Calls
 from cloudgrpc.clients.local_files import check_local_name, fingerprint, mime_type
 from cloudgrpc.clients.long_upload import LongUpload
@@ -17,10 +18,11 @@ from cloudgrpc.clients.progress import Unwatched
 from cloudgrpc.clients.receiving import FileDownload, Reader, copy_out
 from cloudgrpc.clients.sending import Sender, Uploaded
 from cloudgrpc.clients.source import Pieces, source_of
+from cloudgrpc.errors import CloudError, NotOffered
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -47,6 +49,7 @@ class Transfers:
         self._sender = Sender(session, self._calls)
         self._uploads: set[LongUpload] = set()  # that did not end yet, or broke off
         self._downloads: set[FileDownload] = set()
+        self._takes_batches = True  # as far as we know
 
     def upload_file(
         self,
@@ -75,6 +78,27 @@ class Transfers:
             if source.size > LONG_BYTES:
                 return self._upload_long(source, metadata, meter, unfinished or {})
             return self._calls.persistently(lambda: self._upload(source, metadata, meter), AWAY)
+
+    def upload_together(
+        self, files: Sequence[tuple[Path, str]], meter: Meter = UNWATCHED
+    ) -> list[Uploaded | CloudError | None]:
+        """What becomes of small files, each with the id of its folder, that go in one message: as `upload_file`
+        returns, or raises. None: it has to go by itself, for it has grown, or the gateway is an older one."""
+        found = [self._packed(*file) for file in files]
+        room, parcels = rpc.BATCH_BYTES, list[Parcel]()
+        for parcel in found:
+            if isinstance(parcel, Parcel) and parcel.size <= room:
+                room -= parcel.size
+                parcels.append(parcel)
+        try:
+            if parcels:
+                Batch(self._session, self._calls, parcels).run()
+        except NotOffered:
+            self._takes_batches = False
+        for parcel in parcels:
+            if isinstance(parcel.outcome, Uploaded):
+                meter.moved(parcel.size)
+        return [one.outcome if isinstance(one, Parcel) else one for one in found]
 
     def download_file(
         self, file_id: str, target: Path, meter: Meter = UNWATCHED, *, version: int = 0, is_exact: bool = False
@@ -117,6 +141,12 @@ class Transfers:
     def kept_parts(self) -> int:
         """How many bytes of downloads that broke off are kept on this computer."""
         return sum(download.kept_bytes for download in list(self._downloads))
+
+    def _packed(self, path: Path, folder_id: str) -> Parcel | CloudError | None:
+        try:
+            return pack(path, folder_id) if self._takes_batches else None
+        except CloudError as error:
+            return error
 
     def _upload_long(self, source: Source, metadata: pb.FileMetadata, meter: Meter, unfinished: Unfinished) -> Uploaded:
         mark = fingerprint(source.path, source.state, metadata.parent_folder_id, metadata.filename)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc.clients.local_files import check_local_name, has_content
 from cloudgrpc.clients.many import Crew
+from cloudgrpc.clients.sending import Uploaded
 from cloudgrpc.core.paths import name_key
 from cloudgrpc.errors import CloudError, Missing, NameTaken
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from cloudgrpc.clients.local_tree import LocalEntry, LocalFolder, LocalTree
     from cloudgrpc.clients.many import Outcome
@@ -52,7 +53,7 @@ class TreeUpload:
         files = [file for file in found.files if file.folder not in lost]
         if self._is_skipping:
             self._look_into({file.folder for file in files})
-        self._crew.move(files, self._upload)
+        self._crew.move(files, self._upload, self._upload_together)
         return self._crew.outcome
 
     def _make_folders(self, folders: Iterable[LocalFolder]) -> set[LocalFolder]:
@@ -103,13 +104,29 @@ class TreeUpload:
                 self._crew.failed(error, folder.path)
 
     def _upload(self, file: LocalEntry) -> bool:
-        there = self._there.get(file.folder, {}).get(name_key(file.path.name))
-        is_there = there is not None and has_content(file.path, there.file_size, there.checksum, self._meter.kept)
+        is_there = self._is_there(file)
         if not is_there:
             folder_id = file.folder.folder_id or ""
             self._transfers.upload_file(file.path, folder_id, self._meter, unfinished=self._unfinished)
         self._meter.file_done()
         return not is_there
+
+    def _upload_together(self, files: Sequence[LocalEntry]) -> list[bool | CloudError | None]:
+        there = {file: self._is_there(file) for file in files}
+        going = [file for file in files if not there[file]]
+        together = [(file.path, file.folder.folder_id or "") for file in going]
+        came = dict(zip(going, self._transfers.upload_together(together, self._meter), strict=True))
+        outcomes: list[bool | CloudError | None] = []
+        for file in files:
+            outcome = came.get(file)
+            outcomes.append(False if there[file] else True if isinstance(outcome, Uploaded) else outcome)
+            if isinstance(outcomes[-1], bool):
+                self._meter.file_done()
+        return outcomes
+
+    def _is_there(self, file: LocalEntry) -> bool:
+        there = self._there.get(file.folder, {}).get(name_key(file.path.name))
+        return there is not None and has_content(file.path, there.file_size, there.checksum, self._meter.kept)
 
 
 def standing_file(session: Session, folder_id: str, name: str) -> pb.FileEntry | None:

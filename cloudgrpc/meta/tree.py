@@ -182,7 +182,9 @@ _PURGED = Prepared(_purged)
 _LOCK = Prepared(lambda: locked(Account.select(Account.account_id).where(Account.account_id == blank("account_id"))))
 _CHILD = Prepared(
     lambda: Entry.select(Entry.entry_id, Entry.kind, Entry.name, Entry.version_id).where(
-        (Entry.parent == blank("parent_id")) & (Entry.name_key == blank("name_key"))
+        # What has a parent is live; said again, for SQLite to see the index of live names. By that of lists it would
+        # read the whole folder.
+        (Entry.parent == blank("parent_id")) & (Entry.name_key == blank("name_key")) & Entry.trashed_at.is_null()
     )
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from peewee import Case, Value, fn
+from peewee import SQL, Case, Value, fn
 
 from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.meta.db import locked
@@ -72,9 +72,11 @@ STANDING = Prepared(
         & (UploadChunk.position <= blank("last"))
     )
 )
+# Written out: a parameter that is compared with what a partial index is about makes SQLite plan anew each time it runs.
+_IS_OPEN = Upload.state == SQL("'open'")
 RENEW = Prepared(
     lambda: Upload.update(lease_until_at=blank("lease_until_at")).where(
-        (Upload.upload_id == blank("upload_id")) & (Upload.state == "open") & (Upload.lease_until_at > blank("now"))
+        (Upload.upload_id == blank("upload_id")) & _IS_OPEN & (Upload.lease_until_at > blank("now"))
     )
 )
 FILL = Prepared(
@@ -109,9 +111,7 @@ TO_COMMIT = Prepared(
             Account.disabled_reason,
         )
         .join(Account, on=(Account.account_id == Upload.actor_id))
-        .where(
-            (Upload.upload_id == blank("upload_id")) & (Upload.state == "open") & (Upload.lease_until_at > blank("now"))
-        )
+        .where((Upload.upload_id == blank("upload_id")) & _IS_OPEN & (Upload.lease_until_at > blank("now")))
     )
 )
 

@@ -14,6 +14,7 @@ from cloudgrpc.meta.db import locked, now
 from cloudgrpc.meta.files import Holder, Piece
 from cloudgrpc.meta.models import Receipt, Upload, UploadChunk
 from cloudgrpc.meta.prepared import Prepared, blank
+from cloudgrpc.meta.targets import find_target
 from cloudgrpc.meta.upload_queries import receipts_of_chunk
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def begin(upload_id: str, wish: Wish, fingerprint: str, lease_us: int, limits: L
 
     Raises: as `uploads.make`; RequestIdReused, also when the other was no session.
     """
-    earlier = uploads.lock_and_look_back(wish)
+    uploads.lock_drive_for(wish)
+    earlier = uploads.look_back(wish)
     if earlier is not None:
         if not earlier.is_resumable:
             raise RequestIdReused
@@ -165,7 +167,7 @@ def cancel(person: Person, upload_id: str) -> None:
 
 
 def _check_target(person: Person, session: Session, expected_version: int | None) -> None:
-    target = uploads.find_target(person, session.parent_id, session.name)
+    target = find_target(person, session.parent_id, session.name)
     target.check_version(session.expected_version if expected_version is None else expected_version)
 
 

@@ -11,18 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.core import paths
-from cloudgrpc.errors import Missing, NameTaken, RequestIdReused, UploadEnded, VersionMoved
+from cloudgrpc.errors import Missing, RequestIdReused, UploadEnded
 from cloudgrpc.meta import events, room, sealing, tree, versions
 from cloudgrpc.meta import upload_queries as queries
 from cloudgrpc.meta.accounts import check_enabled
-from cloudgrpc.meta.changes import inside, record
+from cloudgrpc.meta.changes import record
 from cloudgrpc.meta.db import is_postgres, locked, now, rows
 from cloudgrpc.meta.models import Account, Upload, new_id
+from cloudgrpc.meta.targets import find_target, reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cloudgrpc.core.sealing import Seal
+    from cloudgrpc.meta.targets import Reach, Target
     from cloudgrpc.meta.tree import Limits, Person
 
 
@@ -93,24 +95,6 @@ class Earlier:
 
 
 @dataclass(frozen=True)
-class Target:
-    """The folder and the name, or the file, that an upload is for."""
-
-    folder_id: str  # "" when `standing` was named itself
-    standing: str | None  # the id of the file that gets another version; None: there is none of that name
-    name: str
-    owner_id: str
-    owner_path: str  # of the file
-    seen_path: str  # as `Reached` has them
-
-    def check_version(self, expected: int | None) -> None:
-        """Raises: VersionMoved."""
-        version = versions.newest_number(self.standing) if expected is not None and self.standing else 0
-        if expected is not None and version != expected:
-            raise VersionMoved(name=self.name, version=version, expected=expected)
-
-
-@dataclass(frozen=True)
 class Stored:
     """A chunk that its nodes have acknowledged."""
 
@@ -127,21 +111,33 @@ def begin(upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int,
     Raises: Missing (the folder), ReadOnlyShare, NameTaken (by a folder), TooDeep, PathTooLong, VersionMoved,
     QuotaExceeded, RequestIdReused, MasterKeyMissing.
     """
-    earlier = lock_and_look_back(wish)
+    lock_drive_for(wish)
+    return begin_locked(upload_id, wish, planned, lease_us, limits)
+
+
+def begin_locked(
+    upload_id: str, wish: Wish, planned: Sequence[Planned], lease_us: int, limits: Limits, *, reaching: Reach = reach
+) -> Answer | Opened:
+    """The same when the drive is locked."""
+    earlier = look_back(wish)
     if earlier is not None:
         if earlier.answer is not None:
             return earlier.answer
         if earlier.is_resumable:
             raise RequestIdReused
         abandon(earlier.upload_id)
-    opened = make(upload_id, wish, lease_us, limits)
+    opened = make(upload_id, wish, lease_us, limits, reaching=reaching)
     _plan(upload_id, planned)
     return opened
 
 
-def lock_and_look_back(wish: Wish) -> Earlier | None:
-    """Lock the drive, and find what had the same request_id. Raises: Missing (the folder), RequestIdReused."""
-    tree.lock([tree.reach(wish.person, wish.parent_id, "Folder").owner_id])
+def lock_drive_for(wish: Wish) -> None:
+    """Raises: Missing (the folder)."""
+    tree.lock([reach(wish.person, wish.parent_id).owner_id])
+
+
+def look_back(wish: Wish) -> Earlier | None:
+    """What had the same request_id. Raises: RequestIdReused."""
     row = queries.EARLIER.one(actor_id=wish.person.account_id, request_id=wish.request_id) if wish.request_id else None
     if row is None:
         return None
@@ -161,7 +157,14 @@ def answer_of(row: Sequence[Any], wrapped_key: str, owners_key: str) -> Answer:
 
 
 def make(
-    upload_id: str, wish: Wish, lease_us: int, limits: Limits, *, is_resumable: bool = False, fingerprint: str = ""
+    upload_id: str,
+    wish: Wish,
+    lease_us: int,
+    limits: Limits,
+    *,
+    is_resumable: bool = False,
+    fingerprint: str = "",
+    reaching: Reach = reach,
 ) -> Opened:
     """Reserve quota for an upload and open it, with a data key of its own. The drive is locked.
 
@@ -169,9 +172,8 @@ def make(
     QuotaExceeded, MasterKeyMissing.
     """
     person = wish.person
-    target = find_target(person, wish.parent_id, wish.name)
-    if target.standing is None:
-        tree.check_place(tree.reach_folder(person, target.folder_id), wish.name, limits)
+    target = find_target(person, wish.parent_id, wish.name, reaching)
+    target.check_place(limits)
     target.check_version(wish.expected_version)
     wrapped_key, seal = sealing.new_data_key(target.owner_id, _reserve(target.owner_id, wish))
     moment = now()
@@ -231,6 +233,20 @@ def commit(
     came there), VersionMoved, AccountDisabled.
     """
     lock_drive(upload_id)
+    return commit_locked(upload_id, stored, digest, quorum, keep, expected_version=expected_version)
+
+
+def commit_locked(
+    upload_id: str,
+    stored: Sequence[Stored],
+    digest: str,
+    quorum: int,
+    keep: int,
+    *,
+    expected_version: int | None = None,
+    reaching: Reach = reach,
+) -> Answer:
+    """The same when the drive is locked."""
     moment = now()
     row = queries.TO_COMMIT.one(upload_id=upload_id, now=moment)
     if row is None:
@@ -240,7 +256,7 @@ def commit(
     upload = _Open(*of_upload)
     _write_receipts(upload_id, stored)
     try:
-        target = find_target(upload, upload.parent_id, upload.name)
+        target = find_target(upload, upload.parent_id, upload.name, reaching)
     except Missing as error:
         raise UploadEnded from error
     target.check_version(upload.expected_version if expected_version is None else expected_version)
@@ -308,24 +324,6 @@ def lock_drive(upload_id: str) -> None:
     """Before the upload's own row, as everywhere: who changes a drive holds its lock first."""
     if is_postgres():
         queries.LOCK_DRIVE.one(upload_id=upload_id)
-
-
-def find_target(person: Person, parent_id: str, name: str) -> Target:
-    """Raises: Missing, ReadOnlyShare, NameTaken (by a folder)."""
-    reached = tree.reach(person, parent_id, "Folder").check_writable()
-    if not reached.is_folder:
-        return Target("", reached.entry_id, reached.name, reached.owner_id, reached.owner_path, reached.seen_path)
-    standing = tree.live_child(reached.entry_id, name)
-    if standing is not None and standing.kind == "folder":
-        raise NameTaken(name=name)
-    return Target(
-        reached.entry_id,
-        standing.entry_id if standing else None,
-        name,
-        reached.owner_id,
-        inside(reached.owner_path, name),
-        inside(reached.seen_path, name),
-    )
 
 
 def _reserve(owner_id: str, wish: Wish) -> str:

@@ -627,6 +627,121 @@ class ReopenAccountResponse(_message.Message):
 Global___ReopenAccountResponse: _TypeAlias = ReopenAccountResponse  # noqa: Y015
 
 @_typing.final
+class UploadFilesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKEN_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    session_token: _builtins.str
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___SmallFile]:
+        """at most 64, with 2 MiB of content together; else nothing of it is kept"""
+
+    def __init__(
+        self,
+        *,
+        session_token: _builtins.str = ...,
+        files: _abc.Iterable[Global___SmallFile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "session_token", b"session_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadFilesRequest: _TypeAlias = UploadFilesRequest  # noqa: Y015
+
+@_typing.final
+class SmallFile(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METADATA_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """all of it, at most 256 KiB"""
+    @_builtins.property
+    def metadata(self) -> Global___FileMetadata:
+        """as of UploadFile; its session_token is not looked at"""
+
+    def __init__(
+        self,
+        *,
+        metadata: Global___FileMetadata | None = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "metadata", b"metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SmallFile: _TypeAlias = SmallFile  # noqa: Y015
+
+@_typing.final
+class UploadFilesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    success: _builtins.bool
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadOutcome]:
+        """one for each file, in their order"""
+
+    def __init__(
+        self,
+        *,
+        success: _builtins.bool = ...,
+        outcomes: _abc.Iterable[Global___UploadOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadFilesResponse: _TypeAlias = UploadFilesResponse  # noqa: Y015
+
+@_typing.final
+class UploadOutcome(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_CODE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FILE_ID_FIELD_NUMBER: _builtins.int
+    CHUNKS_STORED_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    error_code: _builtins.str
+    """As in "cloudgrpc-error", with the name of its gRPC status; empty: the file is stored, as UploadFile promises it."""
+    status: _builtins.str
+    message: _builtins.str
+    file_id: _builtins.str
+    chunks_stored: _builtins.int
+    checksum: _builtins.str
+    """"blake3:<hex>" of the content"""
+    version: _builtins.int
+    def __init__(
+        self,
+        *,
+        error_code: _builtins.str = ...,
+        status: _builtins.str = ...,
+        message: _builtins.str = ...,
+        file_id: _builtins.str = ...,
+        chunks_stored: _builtins.int = ...,
+        checksum: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksum", b"checksum", "chunks_stored", b"chunks_stored", "error_code", b"error_code", "file_id", b"file_id", "message", b"message", "status", b"status", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadOutcome: _TypeAlias = UploadOutcome  # noqa: Y015
+
+@_typing.final
 class UploadFileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

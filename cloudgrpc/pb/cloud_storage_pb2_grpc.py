@@ -656,6 +656,11 @@ class FileServiceStub:
                 request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesRequest.SerializeToString,
                 response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesResponse.FromString,
                 _registered_method=True)
+        self.UploadFiles = channel.unary_unary(
+                '/cloudstorage.FileService/UploadFiles',
+                request_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UploadFilesRequest.SerializeToString,
+                response_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UploadFilesResponse.FromString,
+                _registered_method=True)
 
 
 class FileServiceServicer:
@@ -751,6 +756,13 @@ class FileServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadFiles(self, request, context):
+        """Added: UploadFile for many small files at once. Each is for itself: what becomes of one is nothing to the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FileServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -823,6 +835,11 @@ def add_FileServiceServicer_to_server(servicer, server):
                     servicer.SearchFiles,
                     request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesRequest.FromString,
                     response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesResponse.SerializeToString,
+            ),
+            'UploadFiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.UploadFiles,
+                    request_deserializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UploadFilesRequest.FromString,
+                    response_serializer=cloudgrpc_dot_pb_dot_cloud__storage__pb2.UploadFilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1203,6 +1220,33 @@ class FileService:
             '/cloudstorage.FileService/SearchFiles',
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesRequest.SerializeToString,
             cloudgrpc_dot_pb_dot_cloud__storage__pb2.SearchFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cloudstorage.FileService/UploadFiles',
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.UploadFilesRequest.SerializeToString,
+            cloudgrpc_dot_pb_dot_cloud__storage__pb2.UploadFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -202,6 +202,8 @@ class FileServiceStub:
     """Added: DeleteFile for a folder, that can ask for it to be empty."""
     SearchFiles: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.SearchFilesRequest, _cloud_storage_pb2.SearchFilesResponse]
     """Added: find live files and folders, in all that is below a folder."""
+    UploadFiles: _grpc.UnaryUnaryMultiCallable[_cloud_storage_pb2.UploadFilesRequest, _cloud_storage_pb2.UploadFilesResponse]
+    """Added: UploadFile for many small files at once. Each is for itself: what becomes of one is nothing to the others."""
 
 @_typing.type_check_only
 class FileServiceAsyncStub(FileServiceStub):
@@ -226,6 +228,8 @@ class FileServiceAsyncStub(FileServiceStub):
     """Added: DeleteFile for a folder, that can ask for it to be empty."""
     SearchFiles: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.SearchFilesRequest, _cloud_storage_pb2.SearchFilesResponse]  # type: ignore[assignment]
     """Added: find live files and folders, in all that is below a folder."""
+    UploadFiles: _aio.UnaryUnaryMultiCallable[_cloud_storage_pb2.UploadFilesRequest, _cloud_storage_pb2.UploadFilesResponse]  # type: ignore[assignment]
+    """Added: UploadFile for many small files at once. Each is for itself: what becomes of one is nothing to the others."""
 
 class FileServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -331,6 +335,14 @@ class FileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cloud_storage_pb2.SearchFilesResponse, _abc.Awaitable[_cloud_storage_pb2.SearchFilesResponse]]:
         """Added: find live files and folders, in all that is below a folder."""
+
+    @_abc_1.abstractmethod
+    def UploadFiles(
+        self,
+        request: _cloud_storage_pb2.UploadFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cloud_storage_pb2.UploadFilesResponse, _abc.Awaitable[_cloud_storage_pb2.UploadFilesResponse]]:
+        """Added: UploadFile for many small files at once. Each is for itself: what becomes of one is nothing to the others."""
 
 def add_FileServiceServicer_to_server(servicer: FileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

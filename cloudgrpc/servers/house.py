@@ -45,6 +45,7 @@ from cloudgrpc.actions.sealing import Sealer
 from cloudgrpc.actions.searching import Searching
 from cloudgrpc.actions.settling import Settling
 from cloudgrpc.actions.sharing import Sharing
+from cloudgrpc.actions.small_uploads import SmallUploads
 from cloudgrpc.actions.speeds import Speeds
 from cloudgrpc.actions.standing import Standing
 from cloudgrpc.actions.tending import Tending
@@ -89,6 +90,9 @@ if TYPE_CHECKING:
     from cloudgrpc.servers.gateway_trust import GatewayTrust
 
 
+UPLOAD_FILES = "/cloudstorage.FileService/UploadFiles"  # its refusals are not those of the call
+
+
 @dataclass(frozen=True)
 class Outside:
     """What of the world the gateway speaks to. `deliver(email, code)` brings a sign-in code to its owner; `campay`:
@@ -111,6 +115,7 @@ class House:
     sharing: Sharing
     searching: Searching
     uploads: Uploads
+    small_uploads: SmallUploads
     sessions: UploadSessions
     downloads: Downloads
     settling: Settling
@@ -171,6 +176,7 @@ def build(
             watch=partial(watch.note, node.node_id),
         ),
     )
+    audit = Audit(database)
     promise = Promise(config.drive.new_account_mb * MIB, config.cluster.replication_factor, config.drive.overcommit)
     digest_key = shared_secret(config, DIGEST)
     care = AccountCare(database, config.upkeep.closed_account_s)
@@ -209,7 +215,7 @@ def build(
         accounts=Accounts(database, digest_key, outside.deliver, promise, config.limits),
         admins=Admins(database, shared_secret(config, ADMIN), config.limits.admin_tries_per_hour),
         care=care,
-        audit=Audit(database),
+        audit=audit,
         files=Files(database, config.drive),
         trash=trash,
         versions=versions,
@@ -217,6 +223,7 @@ def build(
         sharing=sharing,
         searching=Searching(database),
         uploads=Uploads(parts, config.drive),
+        small_uploads=SmallUploads(parts, config.drive, partial(audit.refused, UPLOAD_FILES)),
         sessions=UploadSessions(parts, downloads, config.drive),
         downloads=downloads,
         settling=settling,
@@ -283,6 +290,7 @@ def build_server(house: House, config: Config, secret: AnySecret, *, hears_nodes
         house.accounts,
         house.files,
         uploads=house.uploads,
+        small_uploads=house.small_uploads,
         downloads=house.downloads,
         sharing=house.sharing,
         searching=house.searching,

@@ -13,7 +13,7 @@ from cloudgrpc.meta.changes import Move, Removal
 from cloudgrpc.meta.copying import CopyTo
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
-from cloudgrpc.services import incoming, views
+from cloudgrpc.services import incoming, small_files, views
 from cloudgrpc.wire import pack_data
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cloudgrpc.actions.files import Files
     from cloudgrpc.actions.searching import Searching
     from cloudgrpc.actions.sharing import Sharing
+    from cloudgrpc.actions.small_uploads import SmallUploads
     from cloudgrpc.actions.uploads import Uploads
     from cloudgrpc.config import Drive
 
@@ -36,6 +37,7 @@ class FileService(FileServiceServicer):
         files: Files,
         *,
         uploads: Uploads,
+        small_uploads: SmallUploads,
         downloads: Downloads,
         sharing: Sharing,
         searching: Searching,
@@ -44,6 +46,7 @@ class FileService(FileServiceServicer):
         self._accounts = accounts
         self._files = files
         self._uploads = uploads
+        self._small_uploads = small_uploads
         self._downloads = downloads
         self._sharing = sharing
         self._searching = searching
@@ -63,6 +66,13 @@ class FileService(FileServiceServicer):
             checksum=answer.digest,
             version=answer.version,
         )
+
+    async def UploadFiles(self, request: pb.UploadFilesRequest, _context: Context) -> pb.UploadFilesResponse:
+        caller = await self._accounts.caller(request.session_token)
+        small_files.check(request)
+        files = [small_files.small_file(caller, file) for file in request.files]
+        outcomes = await self._small_uploads.upload(caller.account_id, files)
+        return pb.UploadFilesResponse(success=True, outcomes=map(small_files.outcome, outcomes))
 
     async def DownloadFile(  # type: ignore[override]  # it writes itself, to notice a reader that takes nothing
         self, request: pb.DownloadFileRequest, context: Context

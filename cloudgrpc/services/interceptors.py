@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WORDS_BYTES = 2_000  # three times that on the wire, where every byte may be escaped
-
 UNREADABLE = object()
 NODE_SERVICE = "/cloudstorage.NodeService/"
 TOLD = frozenset({rpc.CLIENT_KEY, "user-agent", "x-forwarded-for"})
@@ -276,10 +274,4 @@ def _kind(handler: Handler) -> str:
 
 
 async def _abort(context: Context, error: CloudError) -> NoReturn:
-    await context.abort(rpc.status_of(error), _short(str(error)), rpc.trailers_of(error))
-
-
-def _short(words: str) -> str:
-    """Words may repeat a caller's own input; with trailers of 8 KiB or more a client sees only a broken stream."""
-    encoded = words.encode(errors="replace")
-    return words if len(encoded) <= WORDS_BYTES else encoded[:WORDS_BYTES].decode(errors="ignore") + " …"
+    await context.abort(rpc.status_of(error), rpc.short(str(error)), rpc.trailers_of(error))

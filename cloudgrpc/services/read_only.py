@@ -19,7 +19,10 @@ PREFIX = "/cloudstorage."
 REFUSED = frozenset(
     {
         *(f"AuthService/{name}" for name in ("Enroll", "ChangeName", "CloseAccount", "ReopenAccount")),
-        *(f"FileService/{name}" for name in ("UploadFile", "CreateFolder", "MoveFile", "RenameFile", "CopyFile")),
+        *(
+            f"FileService/{name}"
+            for name in ("UploadFile", "UploadFiles", "CreateFolder", "MoveFile", "RenameFile", "CopyFile")
+        ),
         *(f"FileService/{name}" for name in ("DeleteFile", "DeleteFolder", "ShareFile")),
         *(f"HistoryService/{name}" for name in ("RestoreFile", "EmptyTrash", "RestoreVersion", "DeleteVersion")),
         "SharingService/UnshareFile",

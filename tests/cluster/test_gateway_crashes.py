@@ -104,7 +104,7 @@ class Crashes:
         """Upload while the gateway is to die at that moment; start it again. Returns the exit code."""
         self.orders.write_text(moment)
         with refused("UNAVAILABLE"):
-            user.upload("film.mp4", NEW, request_id=request_id)
+            self.send(user, request_id)
         exit_code = self.cluster.gateway.wait()
         self.orders.unlink()
         # A connection that saw the crash would wait out its back-off, and everybody in this process shares it.
@@ -113,6 +113,9 @@ class Crashes:
         self.cluster.gateway.start()
         self.cluster.wait_ready(self.cluster.gateway, self.cluster.port)
         return exit_code
+
+    def send(self, user: User, request_id: str) -> object:
+        return user.upload("film.mp4", NEW, request_id=request_id)
 
     def settle(self) -> None:
         """Until upkeep has done its work. It waits for the dead gateway's lead to end, which we end for it."""

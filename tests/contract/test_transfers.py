@@ -13,6 +13,7 @@ import pytest
 
 from cloudgrpc.actions.budget import CHUNKS_IN_FLIGHT, CHUNKS_OF_UPLOADS, SLOW_OF_ONE
 from cloudgrpc.actions.downloads import CHUNKS_PER_LOOK
+from cloudgrpc.actions.small_uploads import SmallFile
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.errors import (
@@ -24,8 +25,9 @@ from cloudgrpc.errors import (
     PartSizeWrong,
     TooManySlow,
 )
-from cloudgrpc.meta import account_acts, changes, copies, nodes, uploads
+from cloudgrpc.meta import account_acts, changes, copies, nodes, small_uploads, uploads
 from cloudgrpc.meta.upload_sessions import Span
+from cloudgrpc.meta.uploads import Answer
 from contract.meta_fixture import GB, Meta, visitor, wish_for
 from contract.transfer_fixture import (
     DIGEST,
@@ -378,10 +380,11 @@ def test_every_chunk_is_counted_once_on_its_node_whenever_and_to_whomever_that_s
 
 
 class SlowToTakeUp:
-    """The database, which takes up the first call to begin an upload only once `go_on` is set: as one with many threads
-    may take up a later call before it."""
+    """The database, which takes up the first call of `begin` only once `go_on` is set: as one with many threads may
+    take up a later call before it."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, begin: Callable[..., Any] = uploads.begin) -> None:
+        self._begin = begin
         self.go_on = asyncio.Event()
         self.holds = asyncio.Event()
         self._db = database
@@ -390,7 +393,7 @@ class SlowToTakeUp:
         return await self._db.read(function, *words)
 
     async def run(self, function: Callable[..., Any], *words: Any) -> Any:
-        if function is not uploads.begin or self.holds.is_set():
+        if function is not self._begin or self.holds.is_set():
             return await self._db.run(function, *words)
         self.holds.set()
         handed_over = asyncio.create_task(self._run_late(function, *words))
@@ -429,5 +432,26 @@ def test_a_try_whose_client_has_left_never_ends_its_retry(
         await asyncio.wait([first])
         assert first.cancelled()
         assert (await second).digest == DIGEST
+
+    asyncio.run(work())
+
+
+def test_a_batch_whose_client_has_left_never_ends_its_retry(
+    database: Meta, stores: dict[str, FakeNode], alice: Caller
+) -> None:
+    async def work() -> None:
+        slow = SlowToTakeUp(database.database, small_uploads.begin)
+        gateway = Gateway(database, stores, slow)  # type: ignore[arg-type]
+        files = [SmallFile(wish_for(alice, name, 5, request_id=name), b"12345") for name in ("a", "b", "c")]
+        first = asyncio.create_task(gateway.small_uploads.upload(alice.account_id, files))
+        await slow.holds.wait()
+        first.cancel()
+        second = asyncio.create_task(gateway.small_uploads.upload(alice.account_id, files))
+        await asyncio.wait([second], timeout=0.2)  # it may wait for the first, which must not come later then
+        slow.go_on.set()
+        await asyncio.wait([first])
+        assert first.cancelled()
+        assert [type(outcome) for outcome in await second] == [Answer] * 3
+        assert database.used(alice.account_id) == (15, 0)
 
     asyncio.run(work())

@@ -14,6 +14,7 @@ from cloudgrpc.actions.downloads import Downloads
 from cloudgrpc.actions.intake import Parts
 from cloudgrpc.actions.node_watch import NodeWatch
 from cloudgrpc.actions.nodes import Nodes
+from cloudgrpc.actions.small_uploads import SmallUploads
 from cloudgrpc.actions.upload_sessions import UploadSessions
 from cloudgrpc.actions.uploads import Uploads
 from cloudgrpc.chunks.memory import MemoryStore
@@ -102,6 +103,7 @@ class Gateway:
         parts = Parts(reached or database.database, self.nodes, self.budget, silence_s=20, meters=Meters(), slow_s=0.05)
         self.downloads = Downloads(parts)
         self.uploads = Uploads(parts, config.Drive())
+        self.small_uploads = SmallUploads(parts, config.Drive(), lambda _: None)
         self.sessions = UploadSessions(parts, self.downloads, config.Drive())
 
     @property

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import threading
 import time
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
 from cloudgrpc.clients import calls
-from cloudgrpc.clients.local_tree import plan
+from cloudgrpc.clients.calls import Stopped
+from cloudgrpc.clients.local_tree import LocalTree, plan
+from cloudgrpc.clients.many import BATCHES
 from cloudgrpc.clients.progress import Unwatched
 from cloudgrpc.clients.source import SLOW_S, Pieces, source_of
 from cloudgrpc.clients.transfer import Transfers
@@ -23,10 +28,12 @@ from cloudgrpc.errors import (
     InvalidField,
     LocalFile,
     NodesTooFew,
+    QuorumMissed,
     QuotaExceeded,
     SessionEnded,
     UploadDiffers,
 )
+from cloudgrpc.rpc import SMALL_FILE_BYTES
 from cloudgrpc.wire import split_data
 from fake_gateway import DATA, FILE_ID, FakeGateway, Progress, checksum_of, serving
 
@@ -265,7 +272,113 @@ def test_many_files_go_on_after_a_failure_but_not_after_the_session_ended(
     fake.refusal = SessionEnded()
     outcome = TreeUpload(session, Transfers(session), Unwatched()).run(found)
     assert [type(error) for error in outcome.failures] == [SessionEnded]
-    assert len(fake.request_ids) < 99 + 40
+    assert len(fake.batches) < 2 + 2 * BATCHES
+
+
+@pytest.fixture
+def small(output: Path) -> LocalTree:
+    """A hundred files."""
+    for number in range(100):
+        (output / f"{number}").write_bytes(b"x" * number)
+    return plan(list(output.iterdir()), "", "", is_recursive=False)
+
+
+def test_small_files_go_together_and_large_ones_by_themselves(
+    fake: FakeGateway, session: Session, output: Path, small: LocalTree
+) -> None:
+    (output / "large").write_bytes(DATA[: SMALL_FILE_BYTES + 1])
+    found = plan(list(output.iterdir()), "", "", is_recursive=False)
+    meter = Progress()
+    outcome = TreeUpload(session, Transfers(session), meter).run(found)
+    assert (outcome.files, outcome.size, outcome.failures) == (101, found.size, [])
+    assert meter.total == found.size
+    assert fake.kept == {path.name: path.read_bytes() for path in output.iterdir()}
+    assert (sorted(map(len, fake.batches)), len(fake.request_ids)) == ([36, 64], 1)
+    ids = [*itertools.chain.from_iterable(fake.batches), *fake.request_ids]
+    assert len(set(ids)) == 101
+    assert all(ids)
+
+
+def test_no_message_holds_more_bytes_than_it_should(fake: FakeGateway, session: Session, output: Path) -> None:
+    for number in range(9):
+        (output / f"{number}").write_bytes(DATA[:SMALL_FILE_BYTES])
+    found = plan(list(output.iterdir()), "", "", is_recursive=False)
+    assert TreeUpload(session, Transfers(session), Unwatched()).run(found).files == 9
+    assert sorted(map(len, fake.batches)) == [1, 4, 4]
+
+
+def test_a_lone_small_file_goes_by_itself(fake: FakeGateway, session: Session, output: Path) -> None:
+    (output / "a").write_bytes(b"x")
+    (output / "large").write_bytes(DATA)
+    found = plan(list(output.iterdir()), "", "", is_recursive=False)
+    assert TreeUpload(session, Transfers(session), Unwatched()).run(found).files == 2
+    assert (fake.batches, len(fake.request_ids)) == ([], 2)
+
+
+def test_a_gateway_that_takes_no_batches_gets_each_file_by_itself(
+    fake: FakeGateway, session: Session, small: LocalTree
+) -> None:
+    fake.takes_batches = False
+    meter = Progress()
+    outcome = TreeUpload(session, Transfers(session), meter).run(small)
+    assert (outcome.files, len(fake.kept), len(fake.request_ids), outcome.failures) == (100, 100, 100, [])
+    assert meter.total == small.size
+
+
+def test_what_is_wrong_with_one_file_of_a_batch_is_told_of_that_file(
+    fake: FakeGateway, session: Session, output: Path, small: LocalTree
+) -> None:
+    (output / "7").unlink()
+    (output / "8").write_bytes(DATA)  # it has grown meanwhile
+    fake.refused_names = {"9": [QuotaExceeded(name="9", needed="9 bytes", left="none", quota="1 GB")]}
+    outcome = TreeUpload(session, Transfers(session), Unwatched()).run(small)
+    assert (outcome.files, len(fake.kept)) == (98, 98)
+    assert fake.kept["8"] == DATA
+    told = {type(error): str(error) for error in outcome.failures}
+    assert told.keys() == {LocalFile, QuotaExceeded}
+    assert str(output / "7") in told[LocalFile]
+    assert str(output / "9") in told[QuotaExceeded]
+
+
+def test_after_a_lost_answer_the_same_batch_is_sent_again(
+    fake: FakeGateway, session: Session, small: LocalTree
+) -> None:
+    fake.lost_connections = 1
+    meter = Progress()
+    outcome = TreeUpload(session, Transfers(session), meter).run(small)
+    assert (outcome.files, outcome.failures) == (100, [])
+    assert len(fake.batches) == 3
+    assert len({tuple(batch) for batch in fake.batches}) == 2
+    assert meter.total == small.size
+
+
+def test_only_the_files_that_found_no_nodes_are_sent_again(
+    fake: FakeGateway, session: Session, small: LocalTree
+) -> None:
+    fake.refused_names = {"7": [QuorumMissed(stored=1, quorum=2)] * 2, "8": [QuorumMissed(stored=1, quorum=2)] * 10}
+    outcome = TreeUpload(session, Transfers(session), Unwatched()).run(small)
+    assert (outcome.files, [type(error) for error in outcome.failures]) == (99, [QuorumMissed])
+    assert sorted(map(len, fake.batches))[-2:] == [36, 64]
+    assert sum(map(len, fake.batches)) <= 100 + 2 + 4
+
+
+def test_a_content_that_a_gateway_has_otherwise_is_told(fake: FakeGateway, session: Session, small: LocalTree) -> None:
+    fake.checksum = checksum_of(b"other")
+    outcome = TreeUpload(session, Transfers(session), Unwatched()).run(small)
+    assert outcome.files == 0
+    assert [type(error) for error in outcome.failures] == [UploadDiffers] * 100
+
+
+def test_batches_end_at_once_when_a_person_wants_no_more(fake: FakeGateway, session: Session, small: LocalTree) -> None:
+    waiting, going_on = threading.Event(), threading.Event()
+    fake.while_receiving = lambda: waiting.set() or going_on.wait(20)  # type: ignore[func-returns-value]
+    transfers = Transfers(session)
+    threading.Thread(target=lambda: waiting.wait(20) and transfers.cancel(), daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises((Stopped, grpc.FutureCancelledError)):
+        TreeUpload(session, transfers, Unwatched()).run(small)
+    assert time.monotonic() - started < 10
+    going_on.set()
 
 
 def test_messages_grow_with_the_line_and_end_where_chunks_end(tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from chunk_stores import GIB, random_chunk
-from cloudgrpc.chunks.disk import DiskStore
+from cloudgrpc.chunks.disk import FLUSHES, DiskStore
 from cloudgrpc.chunks.durable import Os
+from cloudgrpc.errors import ChunkCorrupt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from cloudgrpc.chunks.base import Chunk
 
 STEPS = ("create", "write", "fdatasync", "close", "rename", "fsync_folder")
 NEEDED = ("write", "fdatasync", "rename", "fsync_folder")
@@ -36,12 +41,14 @@ class ForgetfulDisk(Os):
         self._paths: dict[int, Path] = {}
         self._dirty_files: set[Path] = set()
         self._dirty_names: list[tuple[Path, Path]] = []
+        self._lock = threading.RLock()  # chunks that come together are flushed by several threads
 
     def create(self, path: Path) -> int:
         descriptor = super().create(path)
-        self._paths[descriptor] = path
-        self._dirty_files.add(path)
-        self._done("create")
+        with self._lock:
+            self._paths[descriptor] = path
+            self._dirty_files.add(path)
+            self._done("create")
         return descriptor
 
     def write(self, descriptor: int, pieces: Sequence[bytes]) -> None:
@@ -51,8 +58,9 @@ class ForgetfulDisk(Os):
 
     def fdatasync(self, descriptor: int) -> None:
         if self.without != "fdatasync":
-            self._dirty_files.discard(self._paths[descriptor])
-            self._done("fdatasync")
+            with self._lock:
+                self._dirty_files.discard(self._paths[descriptor])
+                self._done("fdatasync")
 
     def close(self, descriptor: int) -> None:
         super().close(descriptor)
@@ -61,15 +69,17 @@ class ForgetfulDisk(Os):
     def rename(self, source: Path, target: Path) -> None:
         if self.without != "rename":
             super().rename(source, target)
-            self._dirty_names.append((source, target))
-            if source in self._dirty_files:
-                self._dirty_files = self._dirty_files - {source} | {target}
-            self._done("rename")
+            with self._lock:
+                self._dirty_names.append((source, target))
+                if source in self._dirty_files:
+                    self._dirty_files = self._dirty_files - {source} | {target}
+                self._done("rename")
 
     def fsync_folder(self, folder: Path) -> None:
         if self.without != "fsync_folder":
-            self._dirty_names = [names for names in self._dirty_names if names[1].parent != folder]
-            self._done("fsync_folder")
+            with self._lock:
+                self._dirty_names = [names for names in self._dirty_names if names[1].parent != folder]
+                self._done("fsync_folder")
 
     def cut_power(self, *, names_survive: bool) -> None:
         """Unflushed bytes are lost; unflushed names may or may not have reached the disk."""
@@ -171,6 +181,84 @@ def test_a_repeated_put_flushes_the_name_that_an_earlier_try_may_not_have(
     asyncio.run(store.put(chunk))
     disk.cut_power(names_survive=False)
     assert asyncio.run(store.get(chunk.chunk_id)) == chunk
+    store.close()
+
+
+def kept_of_a_batch(store: DiskStore, disk: ForgetfulDisk, chunks: Sequence[Chunk], *, names_survive: bool) -> int:
+    """How many chunks that came together, all of them acknowledged, are there and whole after a power cut."""
+    assert asyncio.run(store.put_each(chunks)) == [None] * len(chunks)
+    disk.cut_power(names_survive=names_survive)
+    reopened = reopen(store)
+    try:
+        there = set(asyncio.run(reopened.page("", 100)))
+        whole = [one for one in chunks if one.chunk_id in there and is_whole(reopened, one)]
+        return len(whole)
+    finally:
+        reopened.close()
+
+
+def is_whole(store: DiskStore, chunk: Chunk) -> bool:
+    try:
+        return store._read(store._folder.of(chunk.chunk_id)).data == chunk.data
+    except ChunkCorrupt:
+        return False
+
+
+@pytest.mark.parametrize("names_survive", [True, False])
+def test_chunks_that_come_together_survive_a_power_cut_like_one(
+    store: DiskStore, disk: ForgetfulDisk, names_survive: bool
+) -> None:
+    chunks = [random_chunk(1000) for _ in range(40)]
+    assert kept_of_a_batch(store, disk, chunks, names_survive=names_survive) == 40
+    order = [disk.steps.index(step) for step in NEEDED]
+    last = [len(disk.steps) - disk.steps[::-1].index(step) for step in NEEDED]
+    assert all(end <= begin for end, begin in pairwise_of(last, order)), "no step begins before the one before is over"
+
+
+@pytest.mark.parametrize("step", ["fdatasync", "fsync_folder"])
+def test_no_flush_of_chunks_that_come_together_can_be_left_out(
+    store: DiskStore, disk: ForgetfulDisk, step: str
+) -> None:
+    disk.without = step
+    chunks = [random_chunk(1000) for _ in range(40)]
+    assert kept_of_a_batch(store, disk, chunks, names_survive=step == "fdatasync") == 0
+
+
+def pairwise_of(ends: Sequence[int], begins: Sequence[int]) -> Sequence[tuple[int, int]]:
+    """The end of each step, and the beginning of the next."""
+    return list(zip(ends[:-1], begins[1:], strict=True))
+
+
+def test_the_flushes_of_chunks_that_come_together_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """As long as it takes eight of them to meet: in turn they never would."""
+    meeting = threading.Barrier(FLUSHES, timeout=10)
+
+    class Meeting(Os):
+        def fdatasync(self, descriptor: int) -> None:
+            meeting.wait()
+
+    store = DiskStore.open(tmp_path / "node", "node1", capacity_bytes=GIB)
+    store._disk = Meeting()
+    assert asyncio.run(store.put_each([random_chunk(10) for _ in range(FLUSHES)])) == [None] * FLUSHES
+    store.close()
+
+
+def test_one_flush_that_fails_costs_its_own_chunks_only(tmp_path: Path) -> None:
+    chunks = [random_chunk(10) for _ in range(20)]
+    bad = min(chunk.chunk_id[:2] for chunk in chunks)
+
+    class Failing(Os):
+        def fsync_folder(self, folder: Path) -> None:
+            if folder.name == bad:
+                raise OSError(errno.EIO, "Input/output error")
+            super().fsync_folder(folder)
+
+    store = DiskStore.open(tmp_path / "node", "node1", capacity_bytes=GIB, disk=Failing())
+    outcomes = asyncio.run(store.put_each(chunks))
+    failed = [chunk.chunk_id for chunk, outcome in zip(chunks, outcomes, strict=True) if outcome]
+    assert failed == [chunk.chunk_id for chunk in chunks if chunk.chunk_id.startswith(bad)]
+    assert asyncio.run(store.page("", 100)) == sorted({chunk.chunk_id for chunk in chunks} - {*failed})
+    assert store.chunk_count == 20 - len(failed)
     store.close()
 
 
