@@ -15,6 +15,7 @@ from cloudgrpc.clients.sending import SMALL_TIMEOUT_S, Uploaded
 from cloudgrpc.clients.source import source_of
 from cloudgrpc.errors import CloudError, Internal, NotOffered
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cloudgrpc.wire import filled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ def pack(path: Path, folder_id: str) -> Parcel | None:
         if source.size > rpc.SMALL_FILE_BYTES:
             return None
         try:
-            content = source.read(0, source.size)
+            content = filled(source.size, lambda room: source.read(0, room))
         except OSError as error:
             raise local_fault(error, path) from error
         metadata = pb.FileMetadata(
