@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from cloudgrpc import __version__
+from cloudgrpc import __version__, executable
 from cloudgrpc.about.flags import add_about
 from cloudgrpc.admin.flags import add_admin, add_certs, add_secrets, on_database_parser
 from cloudgrpc.clients.flags import add_trust_flags
@@ -60,6 +60,7 @@ EXIT_CODES = """exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
+    executable.settle_in()
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
