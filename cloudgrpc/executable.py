@@ -4,9 +4,9 @@ One file is unpacked at every start, and its loader removes it at the end:
 
     $TMPDIR/_MEI<pid of the loader, hex><6 letters>/
         cloudgrpc-unpacked      unpacked first; by it the folder is known as ours
-        cloudgrpc-running       made when the program runs; each process of this start holds a shared lock on it
+        cloudgrpc-running       made when the program runs; each process of this start holds a lock on it
 
-A folder whose lock is free and whose loader is gone was left by a kill, and the next start removes it.
+A folder whose loader is gone and whose lock is free was left by a kill, and the next start removes it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def settle_in() -> None:
     if loader is None:  # a folder that stays where it is
         return
     if os.environ.get(UNPACKED_AT) == str(folder):
-        _hold(folder)
+        _share(folder)
         return
     _end_with(loader)
     os.environ[UNPACKED_AT] = str(folder)
@@ -101,25 +101,25 @@ def sweep(parent: Path, own: Path) -> list[Path]:
 def _swept(folder: Path, own_loader: int | None) -> bool:
     """Whether it was a folder of ours that nobody uses, and is gone now."""
     with contextlib.suppress(OSError), contextlib.ExitStack() as files:
-        told = folder.lstat()
-        if told.st_uid != os.geteuid() or folder.is_symlink() or not (folder / MARK).is_file():
+        told, mark = folder.lstat(), (folder / MARK).lstat()
+        if told.st_uid != os.geteuid() or folder.is_symlink():
             return False
-        loader = loader_of(folder)
+        loader = loader_of(folder) or 0
         # Of our own loader's number, but not ours: in a container every life has the same numbers.
-        is_loader_gone = loader == own_loader or not _runs(loader or 0)
-        is_old = abs(time.time() - told.st_mtime) > UNPACKING_S
+        if loader != own_loader and not _is_gone(loader, mark.st_mtime):
+            return False
         try:
             lock = files.enter_context((folder / LOCK).open("rb"))
         except FileNotFoundError:
-            # It never came to run. Whoever unpacks may be in another container, where we cannot see it.
-            is_over = is_loader_gone and is_old
+            # It never came to run. Whoever unpacks it may be in another container, where we cannot see it.
+            if abs(time.time() - told.st_mtime) < UNPACKING_S:
+                return False
         else:
-            # A number that lives may be another program's by now.
-            is_over = (is_loader_gone or is_old) and _is_free(lock.fileno())
-        if is_over:
-            # The lock is held until all is gone, so that two starts do not sweep the same.
-            shutil.rmtree(folder, ignore_errors=True)
-        return is_over
+            if not _is_free(lock.fileno()):
+                return False
+        # A lock is held until all is gone, so that two starts do not sweep the same.
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
     return False
 
 
@@ -133,23 +133,40 @@ def _is_free(lock: int) -> bool:
     return True
 
 
-def _runs(pid: int) -> bool:
+def _is_gone(loader: int, unpacked_at: float) -> bool:
+    """A zombie is gone; and who began after the folder was made is another program, which was given the number."""
     try:
-        os.kill(pid, 0)
+        os.kill(loader, 0)
     except ProcessLookupError:
-        return False
-    except OSError:
         return True
-    return True
+    except OSError:
+        return False
+    try:
+        state, *told = Path(f"/proc/{loader}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # there is no such thing on macOS
+        return False
+    began_at = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + int(told[18]) / os.sysconf("SC_CLK_TCK")
+    return state in "ZX" or began_at > unpacked_at + 1
 
 
 def _hold(folder: Path) -> None:
-    """Until this process ends. Where locks are not to be had, the folder counts as ours while the loader lives."""
+    """Until this process ends. Where locks are not to be had, the next starts leave the folder alone."""
+    new = folder / f"{LOCK}-new"
+    with contextlib.suppress(OSError):
+        new.touch(mode=0o600)
+        _lock(new)
+        new.rename(folder / LOCK)  # only now, so that it is never there unlocked while we live
+
+
+def _share(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        _lock(folder / LOCK)
+
+
+def _lock(path: Path) -> None:
     import fcntl
 
-    with contextlib.suppress(OSError):
-        lock = os.open(folder / LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    fcntl.flock(os.open(path, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def _end_with(loader: int) -> None:

@@ -91,12 +91,23 @@ def build(kinds: list[str]) -> None:
 
 
 def _freeze(kinds: list[str], target: Path) -> None:
+    environment.say("building, this takes about a minute")
+    work = BUILD / "work" / "build"  # where PyInstaller works on build.spec
+    work.mkdir(parents=True, exist_ok=True)
+    # Which commit it is, and on which terms: where it runs there is neither git nor the metadata of packages.
+    told = _run([str(environment.PYTHON), "-m", "cloudgrpc.about.bundle"], "what goes in could not be told")
+    (work / "bundle.json").write_bytes(told)
     command = [str(environment.PYTHON), "-m", "PyInstaller", str(ROOT / "build.spec"), "--noconfirm", "--clean"]
     command += ["--distpath", str(target), "--workpath", str(BUILD / "work"), "--log-level", "WARN", "--", *kinds]
-    environment.say("building, this takes about a minute")
-    ran = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True, check=False)
+    _run(command, "PyInstaller failed")
+
+
+def _run(command: list[str], failure: str) -> bytes:
+    ran = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, check=False)
     if ran.returncode:
-        _give_up("PyInstaller failed; its last lines:\n" + "\n".join(ran.stderr.strip().splitlines()[-15:]))
+        lines = ran.stderr.decode(errors="replace").strip().splitlines()[-15:]
+        _give_up(f"{failure}; its last lines:\n" + "\n".join(lines))
+    return ran.stdout
 
 
 def _environment() -> dict[str, str]:
