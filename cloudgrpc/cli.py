@@ -95,7 +95,8 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser = build_parser()
     args = parser.parse_args(argv)
     args.module = {**MODULES, **ABOUT}[args.role]
-    args.parser = parser  # what completion and the manual page are made of
+    if args.role in ABOUT:
+        args.parser, args.further = parser, _further_parsers()  # what completion and the manual page are made of
     if args.role == "admin" and args.words[:1] and args.words[0] in ON_DATABASE:
         args.module = ON_DATABASE[args.words[0]]
         return on_database_parser(args.words[0], _common_flags()).parse_args(args.words[1:], args)
@@ -106,6 +107,12 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
         # Without words it explains itself, as a person who tries `pay` wants.
         args.words = ["pay", *args.words] if args.words else _help(parser, "pay")
     return args
+
+
+def _further_parsers() -> dict[tuple[str, str], argparse.ArgumentParser]:
+    """Of acts that are roles of their own: by the role they stand behind, and their word."""
+    acts = {("admin", act): on_database_parser(act, _common_flags()) for act in ON_DATABASE}
+    return {("pay", "sandbox"): _sandbox_parser(), **acts}
 
 
 def _help(parser: argparse.ArgumentParser, role: str) -> NoReturn:
@@ -256,7 +263,8 @@ def _add_demo_cluster(
     demo.add_argument("--self-test", action="store_true", help="do the main job on real files, then stop: 0 or 1")
 
 
-def _load_config(args: argparse.Namespace) -> Config:
+def _load_config(args: argparse.Namespace, tolerated: list[str] | None = None) -> Config:
+    """`tolerated`: takes the faults, else they are raised."""
     from cloudgrpc import config
 
     flags: dict[Key, object] = {}
@@ -273,7 +281,7 @@ def _load_config(args: argparse.Namespace) -> Config:
         host, _, port = args.gateway.rpartition(":")
         flags |= {("gateway", "host"): host or port, ("gateway", "port"): port}
     path = args.config or (Path(os.environ["CLOUDGRPC_CONFIG"]) if os.environ.get("CLOUDGRPC_CONFIG") else None)
-    return config.load(path, flags=flags)
+    return config.load(path, flags=flags, tolerated=tolerated)
 
 
 def _set_up_grpc(args: argparse.Namespace, config: Config) -> None:

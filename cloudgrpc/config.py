@@ -226,12 +226,14 @@ def load(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[Key, object] | None = None,
     folder: Path | None = None,
+    tolerated: list[str] | None = None,
 ) -> Config:
     """Read every source and return the settings in force.
 
     `path`: the TOML file, which must then exist; None: `config.toml` in `folder` if there is one. `environment`: the
     process's own when None. `flags`: what the command line said. `folder`: where `config.toml` and `.env` are looked
-    for, the working folder when None.
+    for, the working folder when None. `tolerated`: takes the faults, which are then not raised; what is wrong has its
+    default.
 
     Raises: SettingsWrong with every fault, one a line.
     """
@@ -246,7 +248,9 @@ def load(
     raw |= {key: (f"command line: [{key[0]}] {key[1]}", value) for key, value in (flags or {}).items()}
     config = _build(_resolve_files(raw, faults), faults)
     faults += _disagreements(config)
-    if faults:
+    if tolerated is not None:
+        tolerated += faults
+    elif faults:
         raise SettingsWrong(faults="\n".join(faults))
     return config
 

@@ -52,7 +52,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Raises: UsageWrong; SystemExit for --help."""
     # With a space before it, -1GB is no option to argparse.
     told = [f" {word}" if CHANGE.fullmatch(word) else word for word in words[1:]]
-    parser = _quota_parser() if words[0] == QUOTA else _user_parser()
+    parser = parser_of(words[0])
     args: argparse.Namespace = parser.parse_args(told)
     if words[0] == QUOTA:
         try:
@@ -60,6 +60,10 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         except argparse.ArgumentTypeError as error:
             parser.error(str(error))
     return args
+
+
+def parser_of(act: str) -> Parser:
+    return _quota_parser() if act == QUOTA else _user_parser()
 
 
 def run(desk: Desk, args: argparse.Namespace) -> int | None:

@@ -32,9 +32,13 @@ APART = """It holds no secrets. Back these up apart, and keep them from others:
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Raises: UsageWrong; SystemExit for --help."""
-    parser = {CHECK: _check_parser, BACKUP: _backup_parser, RESTORE: _restore_parser, RECONCILE: _reconcile_parser}
-    args: argparse.Namespace = parser[words[0]]().parse_args(words[1:])
+    args: argparse.Namespace = parser_of(words[0]).parse_args(words[1:])
     return args
+
+
+def parser_of(act: str) -> Parser:
+    parsers = {CHECK: _check_parser, BACKUP: _backup_parser, RESTORE: _restore_parser, RECONCILE: _reconcile_parser}
+    return parsers[act]()
 
 
 def run(desk: Desk, args: argparse.Namespace) -> int | None:

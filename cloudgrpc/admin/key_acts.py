@@ -28,7 +28,7 @@ TITLES = ["Name", "Role", "Given", "By", "Last used", "State"]
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Raises: UsageWrong; SystemExit for --help."""
-    args: argparse.Namespace = _parser().parse_args(words[1:])
+    args: argparse.Namespace = parser_of(words[0]).parse_args(words[1:])
     return args
 
 
@@ -37,7 +37,7 @@ def run(desk: Desk, args: argparse.Namespace) -> int | None:
     return code
 
 
-def _parser() -> Parser:
+def parser_of(_act: str) -> Parser:
     parser = Parser(
         PROG,
         "Give operators keys of their own, and take them back. It needs the gateway's own key.",

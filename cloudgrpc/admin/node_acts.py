@@ -25,9 +25,12 @@ NODES = "See the nodes with: cloudgrpc admin --nodes"
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Raises: UsageWrong; SystemExit for --help."""
-    parser = {NODE: _node_parser, REPAIR: _repair_parser, SCRUB: _scrub_parser}[words[0]]()
-    args: argparse.Namespace = parser.parse_args(words[1:])
+    args: argparse.Namespace = parser_of(words[0]).parse_args(words[1:])
     return args
+
+
+def parser_of(act: str) -> Parser:
+    return {NODE: _node_parser, REPAIR: _repair_parser, SCRUB: _scrub_parser}[act]()
 
 
 def run(desk: Desk, args: argparse.Namespace) -> int | None:

@@ -35,7 +35,7 @@ PAY_BACK = "The money itself does not move by this: pay it back at the mobile op
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Raises: SystemExit for --help, and for words that make no sense."""
-    args: argparse.Namespace = _parser().parse_args(words[1:])
+    args: argparse.Namespace = parser_of(words[0]).parse_args(words[1:])
     return args
 
 
@@ -52,7 +52,7 @@ def run(desk: Desk, args: argparse.Namespace) -> None:
     args.act(desk, payment, args)
 
 
-def _parser() -> Parser:
+def parser_of(_act: str) -> Parser:
     prog = f"cloudgrpc admin {NAME}"
     parser = Parser(
         prog,

@@ -24,7 +24,7 @@ NAMES = ["cluster", "master"]
 def run(config: Config, args: argparse.Namespace) -> int:
     """The words of one act. Returns the exit code."""
     try:
-        told = _parser().parse_args(args.words or ["--help"])
+        told = build_parser().parse_args(args.words or ["--help"])
         module = importlib.import_module(f"cloudgrpc.admin.{told.module}")
         code: int | None = getattr(module, told.act)(config, told, args)
     except CloudError as error:
@@ -33,7 +33,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
     return code or Exit.OK
 
 
-def _parser() -> Parser:
+def build_parser() -> Parser:
     parser = Parser(
         PROG,
         "The secrets of this machine's data folder.",

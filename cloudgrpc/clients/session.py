@@ -18,7 +18,7 @@ import grpc
 import msgspec
 
 from cloudgrpc import __version__, handshakes, rpc
-from cloudgrpc.errors import CallTooSlow, GatewayUnreachable, LocalFile, SessionEnded
+from cloudgrpc.errors import CallTooSlow, GatewayUnreachable, LocalFile, Missing, NotOffered, SessionEnded
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
 
@@ -102,6 +102,22 @@ class Gateway:
             raise self.error_of(failure) from failure
         self._met()
         return reply
+
+    def is_serving(self, timeout_s: float) -> bool | None:
+        """Whether it says that it can do all its work; None: something answers there that is no gateway.
+
+        Raises: as `call`.
+        """
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        service = f"{pb.DESCRIPTOR.package}.AuthService"
+        stub = health_pb2_grpc.HealthStub(self._channel)
+        try:
+            self.call(stub.Check, health_pb2.HealthCheckRequest(service=service), timeout_s)
+            whole = self.call(stub.Check, health_pb2.HealthCheckRequest(), timeout_s)
+        except (Missing, NotOffered):
+            return None
+        return bool(whole.status == health_pb2.HealthCheckResponse.SERVING)
 
     def stream(self, method: grpc.UnaryStreamMultiCallable[Request, Reply], request: Request) -> Iterator[Reply]:
         """The replies, however long they take in all. Raises: as `call`, at any of them."""

@@ -60,11 +60,11 @@ class KnownGateways:
             raise LocalFile(path=self.file, reason=error.strerror or error) from error
 
 
-def connected(config: Config, address: str, *, wants_system: bool = False) -> Gateway:
+def connected(config: Config, address: str, *, wants_system: bool = False, remembers: bool = True) -> Gateway:
     """To the gateway at `address`: with TLS when the settings (--ca, --tls) say so, when it was spoken to so before, or
     when it is this data folder's own and has certificates. What was said and worked is remembered.
 
-    `wants_system`: --tls, by the authorities that this system trusts.
+    `wants_system`: --tls, by the authorities that this system trusts. `remembers`: False for who only looks.
     Raises: SettingsWrong, LocalFile; PlaintextCall when plaintext would leave this machine and nobody allowed it.
     """
     known = KnownGateways(config_folder())
@@ -87,7 +87,7 @@ def connected(config: Config, address: str, *, wants_system: bool = False) -> Ga
         except LocalFile as error:  # what was asked for is done all the same
             print(f"That {address} speaks TLS is not remembered: {error}", file=sys.stderr)
 
-    return Gateway(address, Tls(b"", b"", used.encode()), on_met=met, way_out=way_out)
+    return Gateway(address, Tls(b"", b"", used.encode()), on_met=met if remembers else lambda: None, way_out=way_out)
 
 
 def _told(config: Config, *, wants_system: bool) -> str | None:

@@ -33,6 +33,11 @@ def migrate() -> list[str]:
     return applied
 
 
+def known_steps() -> list[str]:
+    """The names of all that this version has, in order."""
+    return sorted(path.stem for path in STEPS.glob("[0-9]*.py"))
+
+
 def steps() -> list[str]:
     """The names of those that this database has, in order."""
     return sorted(name for (name,) in DATABASE.execute_sql("SELECT name FROM schema_step").fetchall())

@@ -49,6 +49,7 @@ class Http:
         self._lines: set[Line] = set()
         self._lock = threading.Lock()
         self._is_closed = False
+        self.date = ""  # of the newest answer, as its server told it
 
     def exchange(self, method: str, path: str, token: str = "", body: Mapping[str, str] | None = None) -> Answer:
         """`path`: with its slashes. Redirects are answers, too. Raises: Unanswered."""
@@ -59,6 +60,7 @@ class Http:
             session.mount("http://", _Adapter(line))
             try:
                 with session.send(self._request(session, method, path, token, body), **self._manner()) as response:
+                    self.date = response.headers.get("Date", "")
                     return _answer(response, line)
             except Exception as error:  # noqa: BLE001 - whatever broke, and in whose code: money may be moving
                 raise Unanswered(line.reason(error), was_sent=line.is_connected) from None

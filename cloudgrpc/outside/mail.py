@@ -9,6 +9,7 @@ import html
 import logging
 import smtplib
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -23,7 +24,7 @@ from cloudgrpc.outside.held_line import HeldLine
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cloudgrpc.config import Mail
 
@@ -52,7 +53,7 @@ class Mailer:
             await self._send(delivery, email, code)
         except (OSError, ValueError, _TooMany) as error:  # smtplib's and ssl's errors are OSErrors
             words = f"no code was mailed to {email}: {delivery.step}: {_reason(error, self._settings.timeout_s)}"
-            log.warning("%s", _loggable(words, self._secrets(code)))
+            log.warning("%s", _loggable(words, [*_secrets(self._settings), code]))
             # Not `from error`: the server's words in it may quote the code, and a traceback would show them.
             raise MailFailed(email=email) from None
 
@@ -74,11 +75,27 @@ class Mailer:
             self._under_way.discard(delivery)
             delivery.cut()  # whoever waited has left: the thread is for the next
 
-    def _secrets(self, code: str) -> list[str]:
-        """What no log may hold, in the forms in which a server may quote what it was sent."""
-        user, password = self._settings.user, self._settings.password
-        encoded = [base64.b64encode(each.encode()).decode() for each in (f"\0{user}\0{password}", password)]
-        return [*encoded, password, code]
+
+def fault_of(settings: Mail) -> str:
+    """Why no mail could be sent, with the step that fails; "" when all is well. Connects and signs in, and sends
+    nothing. Blocking, for `timeout_s` at most and what the name service takes. Raises: SettingsWrong, as Mailer."""
+    delivery, is_late = Delivery(settings, _trust(settings.ca_file)), threading.Event()
+
+    def end() -> None:
+        is_late.set()
+        delivery.cut()
+
+    deadline = threading.Timer(settings.timeout_s, end)
+    deadline.daemon = True
+    deadline.start()
+    try:
+        delivery.try_out()
+    except (OSError, ValueError) as error:
+        reason = _reason(TimeoutError() if is_late.is_set() else error, settings.timeout_s)
+        return _loggable(f"{delivery.step}: {reason}", _secrets(settings))
+    finally:
+        deadline.cancel()
+    return ""
 
 
 class Delivery:
@@ -93,6 +110,22 @@ class Delivery:
         self._line = HeldLine(settings.timeout_s)
 
     def run(self, message: EmailMessage, email: str) -> None:
+        with self._signed_in() as client:
+            self.step = "handing over the mail"
+            # The recipient is named, since those in the header would be parsed out of it again.
+            client.send_message(message, _sender(self._settings), [email])
+            client.putcmd("quit")  # the answer does not matter: the mail was taken
+
+    def try_out(self) -> None:
+        """All but a mail."""
+        with self._signed_in() as client:
+            client.putcmd("quit")
+
+    def cut(self) -> None:
+        self._line.cut("nobody waits for it any more")
+
+    @contextlib.contextmanager
+    def _signed_in(self) -> Iterator[smtplib.SMTP]:
         mail = self._settings
         self.step = f"connecting to {mail.host}:{mail.port}"
         try:
@@ -102,15 +135,9 @@ class Delivery:
                     client.starttls(context=self._tls)
                 self.step = f"signing in as {mail.user}"
                 client.login(mail.user, mail.password)
-                self.step = "handing over the mail"
-                # The recipient is named, since those in the header would be parsed out of it again.
-                client.send_message(message, _sender(mail), [email])
-                client.putcmd("quit")  # the answer does not matter: the mail was taken
+                yield client
         finally:
             self._line.let_go()
-
-    def cut(self) -> None:
-        self._line.cut("nobody waits for it any more")
 
     def _connect(self) -> socket.socket:
         line = self._line.open(self._settings.host, self._settings.port)
@@ -176,6 +203,12 @@ HTML = """\
 </body>
 </html>
 """
+
+
+def _secrets(mail: Mail) -> list[str]:
+    """What no log may hold, in the forms in which a server may quote what it was sent."""
+    encoded = [base64.b64encode(each.encode()).decode() for each in (f"\0{mail.user}\0{mail.password}", mail.password)]
+    return [*encoded, mail.password]
 
 
 def _sender(mail: Mail) -> str:
