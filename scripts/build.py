@@ -92,12 +92,13 @@ def build(kinds: list[str]) -> None:
 
 def _freeze(kinds: list[str], target: Path) -> None:
     environment.say("building, this takes about a minute")
-    work = BUILD / "work" / "build"  # where PyInstaller works on build.spec
-    work.mkdir(parents=True, exist_ok=True)
+    # Nothing of an earlier build but build/cache, which PyInstaller keeps by digest.
+    shutil.rmtree(BUILD / "work", ignore_errors=True)
+    BUILD.mkdir(exist_ok=True)
     # Which commit it is, and on which terms: where it runs there is neither git nor the metadata of packages.
     told = _run([str(environment.PYTHON), "-m", "cloudgrpc.about.bundle"], "what goes in could not be told")
-    (work / "bundle.json").write_bytes(told)
-    command = [str(environment.PYTHON), "-m", "PyInstaller", str(ROOT / "build.spec"), "--noconfirm", "--clean"]
+    (BUILD / "bundle.json").write_bytes(told)
+    command = [str(environment.PYTHON), "-m", "PyInstaller", str(ROOT / "build.spec"), "--noconfirm"]
     command += ["--distpath", str(target), "--workpath", str(BUILD / "work"), "--log-level", "WARN", "--", *kinds]
     _run(command, "PyInstaller failed")
 
