@@ -155,6 +155,12 @@ def running(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
+def kill(processes: list[psutil.Process]) -> None:
+    """What a failed test would leave behind."""
+    for each in running(processes):
+        each.kill()
+
+
 def maps(process: psutil.Process) -> str:
     """The libraries that a process has loaded. Linux only."""
     return Path(f"/proc/{process.pid}/maps").read_text()

@@ -65,7 +65,7 @@ def test_a_person_enrolls_uploads_completes_words_and_interrupts_at_a_terminal(d
 def test_ctrl_c_ends_a_command_with_130(demo: Demo) -> None:
     terminal = demo.terminal("shell", "--gateway", demo.address, "enroll", "nobody@example.com", "Nobody")
     try:
-        terminal.expect_exact("Code: ")
+        terminal.expect_exact("Code:")
         terminal.send("\x03")
         assert terminal.left() == Exit.INTERRUPTED
     finally:

@@ -14,7 +14,7 @@ import pytest
 
 from cloudgrpc.errors import Exit
 from cloudgrpc.executable import LOCK, MARK
-from executable_run import CHILDREN, Demo, Place, family, running, wait
+from executable_run import CHILDREN, Demo, Place, family, kill, running, wait
 from program import PATIENCE_S, free_port
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ def sandbox(place: Place) -> Iterator[subprocess.Popen[str]]:
     with place.start("pay", "sandbox", "--port", str(free_port())) as started:
         assert started.stdout
         assert "listens on" in started.stdout.readline()
+        all_of_them = family(psutil.Process(started.pid))
         yield started
-        started.kill()
+        kill(all_of_them)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +76,12 @@ def test_a_killed_demo_leaves_no_child(tmp_path: Path, victim: Callable[[Demo], 
     demo = Demo(tmp_path).started()
     all_of_them = family(demo.loader)
     assert len(all_of_them) == CHILDREN + 2
-    victim(demo).kill()
-    demo.process.wait(PATIENCE_S)
-    wait(lambda: not running(all_of_them), "their end")
+    try:
+        victim(demo).kill()
+        demo.process.wait(PATIENCE_S)
+        wait(lambda: not running(all_of_them), "their end")
+    finally:
+        kill(all_of_them)
     assert demo.run("--version").returncode == Exit.OK
     assert demo.folders() == []
 
