@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import logging
 import os
@@ -60,8 +61,17 @@ EXIT_CODES = """exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
+<<<<<<< HEAD
     executable.settle_in()
     sys.exit(run(sys.argv[1:] if argv is None else argv))
+=======
+    # While a role is imported, nothing comes that could be freed; looking for it takes a seventh of the time.
+    gc.disable()
+    try:
+        sys.exit(run(sys.argv[1:] if argv is None else argv))
+    finally:
+        gc.enable()
+>>>>>>> eight
 
 
 def run(argv: Sequence[str]) -> int:
@@ -76,7 +86,9 @@ def run(argv: Sequence[str]) -> int:
         if getattr(args, "self_test", False):
             # Handed in, since the cluster is a role that listens and its test a role that calls.
             args.self_test = importlib.import_module("cloudgrpc.clients.self_test").run
-        return importlib.import_module(args.module).run(config, args) or Exit.OK
+        role = importlib.import_module(args.module)
+        _collect_from_now()
+        return role.run(config, args) or Exit.OK
     except CloudError as error:
         return _tell(error)
     except KeyboardInterrupt:
@@ -88,6 +100,13 @@ def run(argv: Sequence[str]) -> int:
         # A fault of ours: the log has it whole, a person gets words.
         logging.getLogger(__name__).exception("%s failed unexpectedly", args.role)
         return _tell(Unexpected(fault=f"{type(error).__name__}: {error}"))
+
+
+def _collect_from_now() -> None:
+    """What is there when a role begins stays to the end: no later collection looks through it."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def parsed(argv: Sequence[str]) -> argparse.Namespace:

@@ -6,13 +6,12 @@ All faults are told at once, each by the place it came from.
 
 from __future__ import annotations
 
+import functools
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import msgspec
-from dotenv import dotenv_values
 from msgspec import Meta, Struct
 
 from cloudgrpc.errors import SettingsWrong
@@ -30,8 +29,7 @@ Days = Annotated[float, Meta(gt=0, le=100 * 365)]
 Text = Annotated[str, Meta(min_length=1, max_length=4096)]
 Texts = tuple[str, ...]
 
-MIB = 1 << 20
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 
 
 class Data(Struct, frozen=True, forbid_unknown_fields=True):
@@ -239,7 +237,11 @@ def load(
     """
     folder = folder or Path.cwd()
     spoken = os.environ if environment is None else environment
-    dotenv = {key: value for key, value in dotenv_values(folder / ".env").items() if value is not None}
+    dotenv: dict[str, str | None] = {}
+    if (folder / ".env").exists():
+        from dotenv import dotenv_values
+
+        dotenv = dotenv_values(folder / ".env")
     faults: list[str] = []
     raw: Raw = {}
     raw |= _from_file(path or folder / "config.toml", path is not None, faults)
@@ -255,10 +257,12 @@ def load(
     return config
 
 
+@functools.cache
 def sections() -> dict[str, type[Struct]]:
     return dict(get_type_hints(Config))
 
 
+@functools.cache
 def _keys(section: str) -> dict[str, Any]:
     return get_type_hints(sections()[section], include_extras=True)
 
@@ -271,7 +275,10 @@ def _known(section: str, key: str) -> bool:
 
 def _from_file(path: Path, required: bool, faults: list[str]) -> Raw:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        import tomllib
+
+        tables = tomllib.loads(text)
     except FileNotFoundError:
         if required:
             faults.append(f"{path}: no such file")
@@ -292,9 +299,11 @@ def _from_file(path: Path, required: bool, faults: list[str]) -> Raw:
     return raw
 
 
-def _from_environment(variables: Mapping[str, str], place: str, faults: list[str]) -> Raw:
+def _from_environment(variables: Mapping[str, str | None], place: str, faults: list[str]) -> Raw:
     raw: Raw = {}
     for name, value in variables.items():
+        if value is None:  # a name alone, in .env
+            continue
         if name in FAMILIAR:
             raw[FAMILIAR[name]] = (f"{place}: {name}", value)
         elif name.startswith(PREFIX) and name not in OUTSIDE_SECTIONS:
@@ -358,19 +367,17 @@ def _convert(value: object, hint: Any) -> Any:
 
 
 def _disagreements(config: Config) -> list[str]:
-    cluster, upkeep, drive, campay = config.cluster, config.upkeep, config.drive, config.campay
+    cluster, upkeep, drive = config.cluster, config.upkeep, config.drive
+    mail, campay = config.mail, config.campay
     tiers = config.payments.tiers
     tier_words = [words for tier in tiers for words in (tier.name, tier.description)]
     rules = [
         (cluster.write_quorum <= cluster.replication_factor, "[cluster] write_quorum: more than replication_factor"),
         (cluster.offline_after_s > cluster.heartbeat_s, "[cluster] offline_after_s: must be more than heartbeat_s"),
         (upkeep.grace_s > drive.upload_lease_s, "[upkeep] grace_s: must be more than [drive] upload_lease_s"),
-        (
-            "@" in (config.mail.sender or config.mail.user or "@"),
-            "[mail] sender: missing, as [mail] user is no address",
-        ),
-        (config.mail.sender_name.isprintable(), "[mail] sender_name: must be printable"),
-        (bool(config.mail.password) or not config.mail.user, "[mail] password: missing, as [mail] user is given"),
+        ("@" in (mail.sender or mail.user or "@"), "[mail] sender: missing, as [mail] user is no address"),
+        (mail.sender_name.isprintable(), "[mail] sender_name: must be printable"),
+        (bool(mail.password) or not mail.user, "[mail] password: missing, as [mail] user is given"),
         (bool(campay.password) or not campay.username, "[campay] password: missing, as username is given"),
         (campay.is_here or not campay.base_url.startswith("http://"), "[campay] base_url: needs https"),
         (bool(campay.host), "[campay] base_url: is no URL"),

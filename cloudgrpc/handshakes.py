@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,6 +88,8 @@ def _context(tls: Tls) -> ssl.SSLContext:
     context.set_alpn_protocols(["h2"])
     if tls.key:
         # Python takes a key from a file only.
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="cloudgrpc-") as folder:
             both = Path(folder) / "both"
             both.touch(mode=0o600)

@@ -1,9 +1,11 @@
-"""The README tells everything there is: roles, flags, settings, error codes with their exits, RPCs."""
+"""The README tells everything there is, its tables are those of the program, and what it shows to type can be typed."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from cloudgrpc.core.event_kinds import KINDS, REFUSAL
 from cloudgrpc.errors import CATALOGUE, CloudError, Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 ROLES = next(action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
 
 
@@ -32,8 +35,16 @@ def test_the_readme_tells_every_role_and_its_flags(role: str) -> None:
 
 @pytest.mark.parametrize("section", config.sections())
 def test_the_readme_tells_every_setting(section: str) -> None:
-    row = next(line for line in README.splitlines() if line.startswith(f"| `[{section}]`"))
-    assert set(re.findall(r"`(\w+)`", row)) == set(config._keys(section))
+    told = README[README.index(f"**`[{section}]`**") :].partition("\n\n**")[0].partition("\n\n<!--")[0]
+    assert re.findall(r"^\| `(\w+)` \|", told, flags=re.MULTILINE) == list(config._keys(section))
+    assert re.findall(r"`(CLOUDGRPC_[A-Z_]+)`", told)[0].startswith(f"CLOUDGRPC_{section.upper()}_")
+
+
+def test_the_tables_of_the_readme_are_those_of_the_program() -> None:
+    """They stay so by scripts/readme.py, which this runs."""
+    check = [sys.executable, str(ROOT / "scripts" / "readme.py"), "--check"]
+    checked = subprocess.run(check, capture_output=True, text=True, check=False, timeout=60)
+    assert (checked.returncode, checked.stdout) == (0, ""), checked.stdout + checked.stderr
 
 
 @pytest.mark.parametrize("kind", CATALOGUE.values(), ids=lambda kind: kind.code)
@@ -53,13 +64,13 @@ def test_the_readme_tells_every_exit_code() -> None:
 
 
 def test_the_package_is_installed_under_the_version_it_tells() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["version"] == __version__
 
 
 def test_the_readme_tells_every_rpc() -> None:
     services = pb.DESCRIPTOR.services_by_name
-    table = README[README.index("## RPCs") : README.index("## How it is built")]
+    table = README[README.index("\n## RPCs\n") :].partition("\n## Events\n")[0]
     for name, service in services.items():
         assert name in table
         assert [rpc.name for rpc in service.methods if f"`{rpc.name}`" not in table] == []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from typing import TYPE_CHECKING
 
 from cloudgrpc import __version__
@@ -71,6 +70,8 @@ class Backups:
         return restored
 
     def _spool(self) -> BinaryIO:
+        import tempfile
+
         try:
             return tempfile.TemporaryFile(dir=self._folder)
         except OSError as error:

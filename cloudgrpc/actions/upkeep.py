@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXPIRED_AT_ONCE = 100
+LEASE = "upkeep"
+
+
+class Turn:
+    """Whether this gateway leads by a lease, as it was told, and until when it need not ask again (monotonic)."""
+
+    def __init__(self) -> None:
+        self.asking = asyncio.Lock()
+        self.leads = False
+        self.until_s = 0.0
 
 
 class Upkeep:
@@ -56,6 +66,7 @@ class Upkeep:
         self._paused = paused
         self._settings = settings
         self._holder = secrets.token_hex(8)
+        self._turns = {lease: Turn() for lease in (LEASE, *apart)}
         # Heartbeats that came while this gateway was down or asleep are missing: nobody is late before one could come.
         self._awake_since = time.monotonic()
         self._last_round = time.monotonic()
@@ -71,7 +82,7 @@ class Upkeep:
                 rounds.create_task(self._every(chore, lease=lease))
             rounds.create_task(self._tend())
 
-    async def _every(self, step: Chore, lease: str = "upkeep") -> None:
+    async def _every(self, step: Chore, lease: str = LEASE) -> None:
         """Run a step each round."""
         while True:
             await self._lead(lease, step)
@@ -89,7 +100,7 @@ class Upkeep:
                 nonlocal is_more
                 is_more = await self._tending.round(is_wanted)
 
-            await self._lead("upkeep", self._unless_paused(tend))
+            await self._lead(LEASE, self._unless_paused(tend))
             if not is_more:
                 await _until(wanted, self._settings.round_s)
 
@@ -111,8 +122,15 @@ class Upkeep:
             log.exception("upkeep: a round failed and is tried again")
 
     async def _leads(self, lease: str) -> bool:
-        span = int(max(self._settings.round_s * 3, 5) * 1_000_000)
-        return await self._db.run(nodes.take_lease, lease, self._holder, span)
+        """One step asks for all of a round: a lease is for three of them."""
+        turn, round_s = self._turns[lease], self._settings.round_s
+        async with turn.asking:
+            moment = time.monotonic()
+            if moment >= turn.until_s:
+                span = int(max(round_s * 3, 5) * 1_000_000)
+                turn.leads = await self._db.run(nodes.take_lease, lease, self._holder, span)
+                turn.until_s = moment + round_s
+            return turn.leads
 
     async def _watch_nodes(self) -> None:
         silence = self._nodes.settings.offline_after_s

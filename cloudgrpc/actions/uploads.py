@@ -9,7 +9,9 @@ abandon  anything else: the reservation is free, chunks become orphans   (transa
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import weakref
 from typing import TYPE_CHECKING
 
 from cloudgrpc.actions.files import limits_of
@@ -32,6 +34,9 @@ class Uploads:
         self._lease_us = int(settings.upload_lease_s * 1_000_000)
         self._keep = settings.keep_versions
         self._limits = limits_of(settings)
+        # By account and request_id. A try takes the place of the one before it, so they begin as they came: a database
+        # with many threads might begin the first one, whose client has left, after its retry, and end that.
+        self._turns: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def upload(self, wish: Wish, read: Read) -> Answer:
         """Take in what `read` gives, as the newest version of `wish`.
@@ -51,7 +56,8 @@ class Uploads:
         )
         planned, content = stretch.plan(), Content()
         try:
-            begun = await run(uploads.begin, upload_id, wish, planned, self._lease_us, self._limits)
+            async with self._turn(wish):
+                begun = await run(uploads.begin, upload_id, wish, planned, self._lease_us, self._limits)
             if isinstance(begun, Answer):  # it was answered before
                 return begun
             intake = Intake(self._parts, stretch, planned, read, seal=begun.seal, content=content)
@@ -60,3 +66,8 @@ class Uploads:
         except BaseException:
             await run(uploads.abandon, upload_id)
             raise
+
+    def _turn(self, wish: Wish) -> asyncio.Lock:
+        if not wish.request_id:
+            return asyncio.Lock()
+        return self._turns.setdefault((wish.person.account_id, wish.request_id), asyncio.Lock())

@@ -12,7 +12,6 @@ from cloudgrpc.core.concerns import SAVE_SECRETS
 from cloudgrpc.core.units import size_words
 from cloudgrpc.errors import FolderInUse, LocalFile, SettingsWrong
 from cloudgrpc.meta import db, nodes, schema, sealing
-from cloudgrpc.outside.mail import Mailer
 from cloudgrpc.servers.gateway_trust import GatewayTrust
 from cloudgrpc.servers.handshake_words import METHOD, heard
 from cloudgrpc.servers.house import Outside, build, build_cluster_server, build_server
@@ -27,9 +26,11 @@ if TYPE_CHECKING:
 
     from cloudgrpc.config import Config
     from cloudgrpc.outside.campay import Campay
+    from cloudgrpc.outside.mail import Mailer
     from cloudgrpc.servers.handshake_words import FailedHandshake
     from cloudgrpc.servers.house import House
     from cloudgrpc.servers.http_listener import HttpListener
+    from cloudgrpc.services.metrics import GatewayFigures
 
 GRACE_S = 2.0
 PAYMENTS = {
@@ -63,7 +64,7 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
         await database.run(schema.migrate)
         await _bind_keys(config, database)
         secret = cluster_secret(config)
-        mailer = Mailer(config.mail) if config.mail.user else None
+        mailer = _mailer(config)
         campay = _campay(config)
         outside = Outside(mailer.send_code if mailer else _print_code, campay)
         house = build(config, database, secret, await database.run(schema.cluster_id), outside, trust=trust)
@@ -75,7 +76,8 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
         if trust and cluster_server:
             demanding = rpc.server_credentials(trust.tls, demand=True)
             rpc.listen(cluster_server, *config.cluster_place, "[cluster] listen", demanding)
-        http = _http_listener(config, house)
+        figures = _figures(config, house, database)
+        http = _http_listener(config, house, figures) if figures else None
         http_port = await http.start() if http else None
         await house.pulse.beat()
         await server.start()
@@ -100,6 +102,8 @@ async def serve(config: Config, *, exit_with_parent: bool = False) -> None:
             await house.pulse.stop()
             if http is not None:
                 await http.stop()
+            if figures is not None:
+                await figures.close()
             await house.feed.close()  # whoever follows would only be cut off
             await asyncio.gather(*(one.stop(GRACE_S) for one in (server, cluster_server) if one))
             await house.close()
@@ -133,6 +137,15 @@ def _check_campay(config: Config) -> None:
         )
 
 
+def _mailer(config: Config) -> Mailer | None:
+    """None when it is not configured. Raises: SettingsWrong."""
+    if not config.mail.user:
+        return None
+    from cloudgrpc.outside.mail import Mailer
+
+    return Mailer(config.mail)
+
+
 def _campay(config: Config) -> Campay | None:
     if not config.campay.mode:
         return None
@@ -142,10 +155,18 @@ def _campay(config: Config) -> Campay | None:
     return Campay(config.campay)
 
 
-def _http_listener(config: Config, house: House) -> HttpListener | None:
-    """None when it is not configured. Raises: HttpInPlaintext."""
+def _figures(config: Config, house: House, database: db.Database) -> GatewayFigures | None:
+    """None when nobody can ask for them."""
     if not config.http.port:
         return None
+    # Prometheus' client costs 0.04 s, which only those pay who are scraped.
+    from cloudgrpc.services.metrics import GatewayFigures
+
+    return GatewayFigures(house.meters, database, house.overviews, house.readiness)
+
+
+def _http_listener(config: Config, house: House, figures: GatewayFigures) -> HttpListener:
+    """Raises: HttpInPlaintext."""
     rpc.check_http(config.http.host, config.cluster.allow_plaintext)
     from cloudgrpc.servers.http_listener import HttpListener
     from cloudgrpc.services.http import build_app
@@ -156,7 +177,7 @@ def _http_listener(config: Config, house: House) -> HttpListener | None:
         config.campay.webhook_key,
         config.limits.webhooks_per_minute,
         behind_proxy=config.gateway.behind_proxy,
-        watched=routes(house.figures),
+        watched=routes(figures),
     )
     return HttpListener(app, config.http.host, config.http.port, "[http] port")
 

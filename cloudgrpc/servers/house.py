@@ -67,7 +67,6 @@ from cloudgrpc.services.history import HistoryService
 from cloudgrpc.services.identities import AT_GATEWAYS, Identities
 from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, RequestMeter, Visitors
 from cloudgrpc.services.join import JoinService
-from cloudgrpc.services.metrics import GatewayFigures
 from cloudgrpc.services.node import NodeService
 from cloudgrpc.services.payment import PaymentService
 from cloudgrpc.services.read_only import ReadOnly
@@ -123,7 +122,6 @@ class House:
     meters: Meters
     readiness: Readiness
     pulse: Pulse
-    figures: GatewayFigures
     speeds: Speeds
     census: Census
     overviews: Overviews
@@ -139,7 +137,6 @@ class House:
         await self.settling.close()
         await self.accounts.close()
         await self.readiness.close()
-        await self.figures.close()
         await self.census.close()
         await self.audit.close()
         await self.nodes.close()
@@ -238,7 +235,6 @@ def build(
         meters=meters,
         readiness=readiness,
         pulse=Pulse(readiness.look, _served(hears_nodes=trust is None)),
-        figures=GatewayFigures(meters, database, overviews, readiness),
         speeds=Speeds(meters),
         census=census,
         overviews=overviews,

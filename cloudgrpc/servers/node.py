@@ -27,7 +27,6 @@ from cloudgrpc.servers.renewal import by_gateway, keep_renewed
 from cloudgrpc.services.health import Pulse, services_of
 from cloudgrpc.services.identities import AT_NODES, Identities
 from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses, RequestMeter
-from cloudgrpc.services.metrics import NodeFigures
 from cloudgrpc.services.node_disk import NodeDoor, add_node_disk
 from cloudgrpc.trust.identity import node_identity
 from cloudgrpc.trust.joined import read_joined
@@ -117,7 +116,7 @@ async def serve(
             pulse.add_to(server)
             credentials = rpc.server_credentials(trust.tls, demand=True) if trust else None
             port = rpc.listen(server, host, port, "the PORT in: cloudgrpc node ID PORT CAPACITY_GB", credentials)
-            http = _http_listener(NodeFigures(meters, store, door.look), host, http_port) if http_port else None
+            http = _http_listener(meters, store, door, host, http_port) if http_port else None
             if http is not None:
                 await http.start()
             await server.start()
@@ -185,12 +184,13 @@ def _build_server(
     return server
 
 
-def _http_listener(figures: NodeFigures, host: str, port: int) -> HttpListener:
+def _http_listener(meters: Meters, store: DiskStore, door: NodeDoor, host: str, port: int) -> HttpListener:
     # Only those pay for its imports who want it.
     from cloudgrpc.servers.http_listener import HttpListener
+    from cloudgrpc.services.metrics import NodeFigures
     from cloudgrpc.services.observing import build_app
 
-    return HttpListener(build_app(figures), host, port, "--http-port")
+    return HttpListener(build_app(NodeFigures(meters, store, door.look)), host, port, "--http-port")
 
 
 def _announce(store: DiskStore, address: str, gateway: str, http_address: str, read_only_reason: str) -> None:

@@ -6,25 +6,26 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from prometheus_client import PlatformCollector, ProcessCollector
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from cloudgrpc import __version__
 from cloudgrpc.actions.patience import Patience
 from cloudgrpc.core.payment_states import State
 from cloudgrpc.errors import CloudError
+from cloudgrpc.meters import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
-    from prometheus_client import CollectorRegistry, Metric
+    from prometheus_client import Metric
 
     from cloudgrpc.actions.overview import NodeView, Overviews, Status
     from cloudgrpc.actions.readiness import Readiness, Ready
     from cloudgrpc.chunks.disk import DiskStore
     from cloudgrpc.meta.db import Database
-    from cloudgrpc.meters import Meters
+    from cloudgrpc.meters import Counter, Histogram, Meters
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,11 @@ NODE_STATES = ("online", "offline", "read-only", "draining", "drained")
 
 
 class _Figures(Collector):
-    """Metrics as they were when they were looked at last."""
+    """The counters as they are, and metrics as they were when they were looked at last."""
 
     def __init__(self, meters: Meters) -> None:
-        self.registry: CollectorRegistry = meters.registry
+        self.registry = CollectorRegistry()
+        self._meters = meters
         self._metrics: list[Metric] = []
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -49,6 +51,8 @@ class _Figures(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield _gauge("build_info", "The version that runs.", {__version__: 1}, "version")
+        yield from map(_of_counter, self._meters.counters)
+        yield _of_histogram(self._meters.request_seconds)
         yield from self._metrics
 
 
@@ -105,6 +109,22 @@ class NodeFigures(_Figures):
             _one("disk_quarantined_chunks", "Damaged chunks that were put aside.", room.quarantined),
             _one("disk_read_only", "Whether no new chunks are taken.", usage.read_only),
         ]
+
+
+def _of_counter(counter: Counter) -> Metric:
+    family = CounterMetricFamily(counter.name, counter.words, labels=counter.label_names)
+    for values, count in tuple(counter.counts.items()):
+        family.add_metric(values, count.value)
+    return family
+
+
+def _of_histogram(histogram: Histogram) -> Metric:
+    family = HistogramMetricFamily(histogram.name, histogram.words, labels=histogram.label_names)
+    bounds = [*(str(float(bound)) for bound in SECONDS), "+Inf"]
+    for values, times in tuple(histogram.times.items()):
+        counts, sum_s = times.told()
+        family.add_metric(values, list(zip(bounds, counts, strict=True)), sum_s)
+    return family
 
 
 def _of_status(status: Status) -> Iterator[Metric]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tarfile
 import time
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from cloudgrpc.trust.secrets import MASTER, NAMES, folder_of, is_generated
 from cloudgrpc.trust.watched import Watched
 
 if TYPE_CHECKING:
+    import tarfile
     from collections.abc import Callable, Collection
     from pathlib import Path
 
@@ -94,6 +94,8 @@ def restore(config: Config, path: Path) -> list[str]:
 
 def read(path: Path) -> dict[str, bytes]:
     """Its files by name, all of which are whole. Raises: SecretsBackupWrong, LocalFile."""
+    import tarfile
+
     try:
         with tarfile.open(path, "r:") as tar:
             found = {member.name: _content(tar, member) for member in tar.getmembers()}
@@ -145,6 +147,8 @@ def _mark(config: Config, saved: Saved) -> None:
 
 
 def _packed(files: dict[str, bytes]) -> bytes:
+    import tarfile
+
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:") as tar:
         for name, content in files.items():

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,7 +23,7 @@ from cloudgrpc.errors import (
     PartSizeWrong,
     TooManySlow,
 )
-from cloudgrpc.meta import account_acts, changes, copies, nodes
+from cloudgrpc.meta import account_acts, changes, copies, nodes, uploads
 from cloudgrpc.meta.upload_sessions import Span
 from contract.meta_fixture import GB, Meta, visitor, wish_for
 from contract.transfer_fixture import (
@@ -43,9 +43,10 @@ from contract.transfer_fixture import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cloudgrpc.meta.accounts import Caller
+    from cloudgrpc.meta.db import Database
 
 
 @pytest.fixture
@@ -332,5 +333,64 @@ def test_every_chunk_is_counted_once_on_its_node_whenever_and_to_whomever_that_s
         assert await free() == {name: GB - size(name) for name in stores}
         beat()
         assert await free() == {name: GB - size(name) for name in stores}
+
+    asyncio.run(work())
+
+
+# Tries of one upload
+
+
+class SlowToTakeUp:
+    """The database, which takes up the first call to begin an upload only once `go_on` is set: as one with many threads
+    may take up a later call before it."""
+
+    def __init__(self, database: Database) -> None:
+        self.go_on = asyncio.Event()
+        self.holds = asyncio.Event()
+        self._db = database
+
+    async def read(self, function: Callable[..., Any], *words: Any) -> Any:
+        return await self._db.read(function, *words)
+
+    async def run(self, function: Callable[..., Any], *words: Any) -> Any:
+        if function is not uploads.begin or self.holds.is_set():
+            return await self._db.run(function, *words)
+        self.holds.set()
+        handed_over = asyncio.create_task(self._run_late(function, *words))
+        try:
+            return await asyncio.shield(handed_over)
+        except asyncio.CancelledError:
+            await handed_over  # as the real one: what was handed over is seen through
+            raise
+
+    async def _run_late(self, function: Callable[..., Any], *words: Any) -> Any:
+        await self.go_on.wait()
+        return await self._db.run(function, *words)
+
+
+def test_a_try_whose_client_has_left_never_ends_its_retry(
+    database: Meta, stores: dict[str, FakeNode], alice: Caller
+) -> None:
+    async def work() -> None:
+        slow = SlowToTakeUp(database.database)
+        gateway = Gateway(database, stores, slow)  # type: ignore[arg-type]
+        wish = wish_for(alice, "film", len(FILM), request_id="once")
+        first = asyncio.create_task(gateway.uploads.upload(wish, reader(cut(FILM))))
+        await slow.holds.wait()
+        first.cancel()
+        sent = asyncio.Event()
+
+        async def read() -> memoryview:
+            sent.set()
+            return await rest()
+
+        rest = reader(cut(FILM))
+        second = asyncio.create_task(gateway.uploads.upload(wish, read))
+        with suppress(TimeoutError):  # it may wait for the first, which must not come later then
+            await asyncio.wait_for(sent.wait(), 0.2)
+        slow.go_on.set()
+        await asyncio.wait([first])
+        assert first.cancelled()
+        assert (await second).digest == DIGEST
 
     asyncio.run(work())

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from cloudgrpc.chunks.base import Chunk
     from cloudgrpc.core.scrub import Claim, Verified
     from cloudgrpc.meta.accounts import Caller
+    from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.upload_sessions import Session
     from cloudgrpc.meta.uploads import Answer
 
@@ -77,7 +78,8 @@ class FakeNode(MemoryStore):
 class Gateway:
     """The parts of one gateway that move bytes; another one may share the nodes and the database."""
 
-    def __init__(self, database: Meta, stores: dict[str, FakeNode]) -> None:
+    def __init__(self, database: Meta, stores: dict[str, FakeNode], reached: Database | None = None) -> None:
+        """`reached`: what the parts take for the database, when not `database` itself."""
         self.stores = stores
         self.nodes = Nodes(
             database.database,
@@ -87,7 +89,7 @@ class Gateway:
             lambda node: stores[node.node_id],
         )
         self.budget = Budget()
-        parts = Parts(database.database, self.nodes, self.budget, silence_s=20, meters=Meters(), slow_s=0.05)
+        parts = Parts(reached or database.database, self.nodes, self.budget, silence_s=20, meters=Meters(), slow_s=0.05)
         self.downloads = Downloads(parts)
         self.uploads = Uploads(parts, config.Drive())
         self.sessions = UploadSessions(parts, self.downloads, config.Drive())

@@ -10,6 +10,7 @@ import pytest
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cluster_harness import Cluster
 from every_rpc import CONTENT, METHODS, RPCS, UNLIMITED, Needs, Person, call, names, settle, with_fields
+from program import PATIENCE_S
 from user import User, upload_messages
 from watching import CODES, Watch, check_refused, check_told_nothing, connect, with_id
 
@@ -43,6 +44,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "upkeep_round_s": 3600,
         "cluster_heartbeat_s": 3600,
         "cluster_offline_after_s": 7200,
+        "cluster_node_timeout_s": PATIENCE_S,
         "logging_level": "info",
     }
     cluster = Cluster(tmp_path_factory.mktemp("grantees"), nodes=1, capacity_gb=2000, **still, **UNLIMITED)  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ from every_rpc import (
     settle,
     with_fields,
 )
+from program import PATIENCE_S
 from user import CALL_S, User, upload_messages
 from watching import CODES, Watch, about, check_refused, check_told_nothing, connect, with_id
 
@@ -60,6 +61,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         "upkeep_round_s": 3600,
         "cluster_heartbeat_s": 3600,
         "cluster_offline_after_s": 7200,
+        "cluster_node_timeout_s": PATIENCE_S,
         "logging_level": "info",
     }
     cluster = Cluster(tmp_path_factory.mktemp("isolation"), nodes=1, capacity_gb=2000, **still, **UNLIMITED)
