@@ -61,17 +61,13 @@ EXIT_CODES = """exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-<<<<<<< HEAD
     executable.settle_in()
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
-=======
     # While a role is imported, nothing comes that could be freed; looking for it takes a seventh of the time.
     gc.disable()
     try:
         sys.exit(run(sys.argv[1:] if argv is None else argv))
     finally:
         gc.enable()
->>>>>>> eight
 
 
 def run(argv: Sequence[str]) -> int:

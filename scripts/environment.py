@@ -30,13 +30,9 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "cloudgrpc-setup.json"
 UNFINISHED = VENV / "cloudgrpc-unfinished"
 OLDEST = (3, 11)
-<<<<<<< HEAD
 FLAVOURS = ("run", "build", "dev")  # each holds those before it
-=======
-FLAVOURS = ("run", "dev")  # each holds those before it
 # Containers often set it. Tests start hundreds of processes, each of which would compile every module anew: 0.4 s.
 WITHOUT_BYTECODE = "PYTHONDONTWRITEBYTECODE"
->>>>>>> eight
 
 
 def ensure(flavour: str) -> None:
