@@ -230,8 +230,7 @@ def load(
 
     `path`: the TOML file, which must then exist; None: `config.toml` in `folder` if there is one. `environment`: the
     process's own when None. `flags`: what the command line said. `folder`: where `config.toml` and `.env` are looked
-    for, the working folder when None. `tolerated`: takes the faults, which are then not raised; what is wrong has its
-    default.
+    for, the working folder when None. `tolerated`: takes the faults; what is wrong then has its default.
 
     Raises: SettingsWrong with every fault, one a line.
     """
@@ -242,7 +241,7 @@ def load(
         from dotenv import dotenv_values
 
         dotenv = dotenv_values(folder / ".env")
-    faults: list[str] = []
+    faults: list[str] = [] if tolerated is None else tolerated
     raw: Raw = {}
     raw |= _from_file(path or folder / "config.toml", path is not None, faults)
     raw |= _from_environment(dotenv, ".env", faults)
@@ -250,9 +249,7 @@ def load(
     raw |= {key: (f"command line: [{key[0]}] {key[1]}", value) for key, value in (flags or {}).items()}
     config = _build(_resolve_files(raw, faults), faults)
     faults += _disagreements(config)
-    if tolerated is not None:
-        tolerated += faults
-    elif faults:
+    if faults and tolerated is None:
         raise SettingsWrong(faults="\n".join(faults))
     return config
 
@@ -367,8 +364,7 @@ def _convert(value: object, hint: Any) -> Any:
 
 
 def _disagreements(config: Config) -> list[str]:
-    cluster, upkeep, drive = config.cluster, config.upkeep, config.drive
-    mail, campay = config.mail, config.campay
+    cluster, upkeep, drive, mail, campay = config.cluster, config.upkeep, config.drive, config.mail, config.campay
     tiers = config.payments.tiers
     tier_words = [words for tier in tiers for words in (tier.name, tier.description)]
     rules = [

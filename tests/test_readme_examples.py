@@ -72,9 +72,9 @@ def test_a_command_that_the_readme_shows_is_understood(words: tuple[str, ...], t
     elif args.role == "admin" and views.given(args):
         views.chosen(args)
     elif args.role == "certs" and behind:
-        certs_role._parser().parse_args(behind)
+        certs_role.build_parser().parse_args(behind)
     elif args.role == "secrets" and behind:
-        secrets_role._parser().parse_args(behind)
+        secrets_role.build_parser().parse_args(behind)
 
 
 def test_the_readme_shows_commands_of_every_part() -> None:

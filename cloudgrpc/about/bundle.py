@@ -33,6 +33,10 @@ def bundle() -> Bundle:
         return msgspec.json.decode(FILE.read_bytes(), type=Bundle)
     if getattr(sys, "frozen", False):
         return Bundle("", [])  # it was built without
+    return of_this_checkout()
+
+
+def of_this_checkout() -> Bundle:
     return Bundle(_commit(), gather())
 
 
@@ -53,4 +57,4 @@ def _git(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(bundle())) + b"\n")
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(of_this_checkout())) + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from cloudgrpc.core.units import day
 from cloudgrpc.errors import CloudError
 from cloudgrpc.trust import private
 from cloudgrpc.trust.authority import DAY_S, KEY_FILE
+from cloudgrpc.trust.bundle import authorities, issuer_among
 from cloudgrpc.trust.identity import RESERVED, THE_GATEWAY, node_identity
 from cloudgrpc.trust.papers import FOLDER, Papers
 from cloudgrpc.trust.secret_files import kept
@@ -104,11 +106,12 @@ def _authority(config: Config) -> Iterator[Finding]:
 def _papers(config: Config, papers: Papers) -> Finding:
     whose, until = papers.identity.name, _day(papers.expires_at)
     is_gateway, now = papers.identity == THE_GATEWAY, time.time()
+    if fault := _not_believed(papers, now):
+        return wrong(CERTIFICATES, f"that of {whose} {fault}", _anew(papers))
     is_authority_here = (config.data_folder / FOLDER / KEY_FILE).exists()
     if papers.expires_at <= now:
-        way_out = f"Let it join again: cloudgrpc certs invite {whose}, on the gateway's machine"
-        if is_gateway and is_authority_here:
-            way_out = "Start the gateway: it makes itself a new one."
+        is_renewed = is_gateway and is_authority_here
+        way_out = "Start the gateway: it makes itself a new one." if is_renewed else _anew(papers)
         return wrong(CERTIFICATES, f"that of {whose} expired on {until}", way_out)
     if papers.renew_at <= now:
         return note(
@@ -121,6 +124,24 @@ def _papers(config: Config, papers: Papers) -> Finding:
         words = f"that of the gateway is for {', '.join(papers.names)}, and not for {host}, where it listens"
         return wrong(CERTIFICATES, words, f"cloudgrpc certs init --name {host}")
     return ok(CERTIFICATES, f"that of {whose} is good until {until}")
+
+
+def _not_believed(papers: Papers, now: float) -> str:
+    """Why nobody believes it, whatever day it is good until; "" when it is sound."""
+    from cryptography import x509
+
+    shown = x509.load_pem_x509_certificate(papers.tls.certificate)
+    if issuer_among(shown, authorities(papers.bundle)) is None:
+        return "is by no authority that is believed here"
+    if (begins := shown.not_valid_before_utc.timestamp()) > now:
+        return f"is good only from {_day(begins)} on: this clock is behind, or that of who made it was ahead"
+    return ""
+
+
+def _anew(papers: Papers) -> str:
+    if papers.identity == THE_GATEWAY:
+        return "Make it anew, on the gateway's machine: cloudgrpc certs init"
+    return f"Let it join again; on the gateway's machine: cloudgrpc certs invite {papers.identity.name}"
 
 
 def _own(config: Config) -> Iterator[Finding]:
@@ -137,6 +158,9 @@ def _own(config: Config) -> Iterator[Finding]:
         yield wrong(CERTIFICATES, f"{path} is no certificate (PEM), or is not there", "Correct [tls] certificate_file.")
         return
     until = shown.not_valid_after_utc.timestamp()
+    if fault := _unusable(path, key):
+        yield wrong(CERTIFICATES, f"{path} and {key}: {fault}", "Correct [tls] certificate_file and key_file.")
+        return
     words = f"{path}, which people are shown, is good until {_day(until)}"
     if until <= time.time():
         yield wrong(
@@ -146,6 +170,14 @@ def _own(config: Config) -> Iterator[Finding]:
         yield note(CERTIFICATES, words, "Renew it where it is from; the gateway reads it again by itself.")
     else:
         yield ok(CERTIFICATES, words)
+
+
+def _unusable(certificate: Path, key: Path) -> str:
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
+    except OSError as error:  # ssl's errors, too
+        return error.strerror or str(error)
+    return ""
 
 
 def _day(seconds: float) -> str:

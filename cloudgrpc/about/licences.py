@@ -26,6 +26,7 @@ LIBRARIES = {
     "bzip2": "bzip2-1.0.6",
     "cyrus-sasl": "BSD-4-Clause-UC",
     "expat": "MIT",
+    "gcc-runtime": "GPL-3.0-or-later WITH GCC-exception-3.1",
     "keyutils": "LGPL-2.1-or-later",
     "krb5": "MIT",
     "libcom_err": "MIT",

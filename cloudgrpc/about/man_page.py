@@ -30,11 +30,11 @@ def run(_load: object, args: argparse.Namespace) -> int:
 
 
 def _show(viewer: str, text: str) -> int:
-    with tempfile.NamedTemporaryFile("w", prefix="cloudgrpc-", suffix=".1", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
+    with tempfile.TemporaryDirectory(prefix="cloudgrpc-") as folder:
+        file = Path(folder) / "cloudgrpc.1"
+        file.write_text(text, encoding="utf-8")
         # One with a / in it is a file to every man there is; -l is man-db's alone.
-        return subprocess.run([viewer, file.name], env=_environment(), check=False).returncode  # noqa: S603 - the system's own
+        return subprocess.run([viewer, str(file)], env=_environment(), check=False).returncode  # noqa: S603 - the system's own
 
 
 def _environment() -> dict[str, str]:

@@ -39,4 +39,5 @@ def values_by_key(root: Word) -> Iterator[tuple[str, list[str]]]:
 
 def in_one_line(text: str, letters: int = 72) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= letters else f"{line[: letters - 1].rstrip()}…"
+    # Plain signs: a shell in the locale C cuts others in two.
+    return line if len(line) <= letters else f"{line[: letters - 3].rstrip()}..."

@@ -236,6 +236,35 @@ def test_certificates_at_their_end_are_told(ask: Doctor, folder: Path) -> None:
     assert "chmod 600" in ask().of("certificates", "wrong")
 
 
+def test_certificates_that_nobody_believes_are_told(ask: Doctor, folder: Path, tmp_path: Path) -> None:
+    certs = folder / "certs"
+    folder.mkdir(mode=0o700)
+    authority = Authority.create(certs)
+    certify(authority, papers := Papers(certs, THE_GATEWAY), ["localhost"])
+    assert "that of gateway is good until" in ask().of("certificates", "ok")
+    certify(Authority(certs, 90, clock=lambda: time.time() + 5 * DAY_S), papers, ["localhost"])
+    assert "is good only from" in ask().of("certificates", "wrong")
+    other = Authority.create(tmp_path / "other")
+    (certs / "gateway.crt").write_bytes(other.issue(papers.request(), THE_GATEWAY).certificate)
+    told = ask().of("certificates", "wrong")
+    assert "by no authority" in told
+    assert "certs init" in told
+
+
+def test_a_certificate_for_people_must_fit_its_key(ask: Doctor, folder: Path, tmp_path: Path) -> None:
+    folder.mkdir(mode=0o700)
+    certify(authority := Authority.create(folder / "certs"), Papers(folder / "certs", THE_GATEWAY), ["localhost"])
+    assert authority.known
+    (tmp_path / "second").mkdir()
+    mine, other = Certificate.make(tmp_path), Certificate.make(tmp_path / "second")
+    for each in (mine, other):
+        each.key.chmod(0o600)
+    told = ask(tls_certificate_file=mine.file, tls_key_file=mine.key)
+    assert "is good until" in told.of("certificates", "note")  # for two days
+    told = ask(tls_certificate_file=mine.file, tls_key_file=other.key)
+    assert "[tls] certificate_file and key_file" in told.of("certificates", "wrong")
+
+
 def test_secrets_that_others_can_read_are_told(ask: Doctor, folder: Path) -> None:
     (folder / "secrets").mkdir(parents=True, mode=0o700)
     key = folder / "secrets" / "cluster.key"

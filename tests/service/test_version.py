@@ -25,6 +25,21 @@ if TYPE_CHECKING:
     from postgres import Database
 
 
+# Where libraries are from, that come within packages.
+LIBRARIES = {
+    **dict.fromkeys(["libgssapi_krb5", "libk5crypto", "libkrb5", "libkrb5support"], "krb5"),
+    **dict.fromkeys(["libcrypto", "libssl"], "openssl"),
+    **dict.fromkeys(["liblber", "libldap"], "openldap"),
+    "libcom_err": "libcom_err",
+    "libcrypt": "libxcrypt",
+    "libkeyutils": "keyutils",
+    "libpcre": "pcre",
+    "libpq": "libpq",
+    "libsasl2": "cyrus-sasl",
+    "libselinux": "libselinux",
+}
+
+
 def version(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     assert cli.run(["version", *words]) == 0
     return capsys.readouterr().out
@@ -54,6 +69,14 @@ def test_every_package_has_its_licence_with_a_text() -> None:
         assert each.licence, each.name
     assert "Permission is hereby granted" in told["cloudgrpc"].text
     assert "GNU LESSER GENERAL PUBLIC LICENSE" in told["the text of lgpl-3"].text
+
+
+def test_every_library_that_a_package_brings_has_its_licence() -> None:
+    told = {each.name for each in licences.gather()}
+    brought = [file.name for package in licences.packages() for file in package.files or [] if ".libs/" in str(file)]
+    unknown = {name for name in brought if LIBRARIES.get(re.split(r"[-.]", name)[0]) not in told}
+    assert unknown == set()
+    assert brought
 
 
 def test_licences_are_shown_as_a_list_and_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,3 +75,8 @@ def test_a_formatter_has_nothing_to_say_about_it(page: str, command: list[str]) 
         pytest.skip(f"no {command[0]} on this machine")
     ran = subprocess.run(command, input=page, capture_output=True, text=True, check=False)
     assert (ran.stdout, ran.stderr) == ("", "")
+
+
+def test_in_a_pipe_it_is_the_source(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["man"]) == 0
+    assert re.match(r'\.TH CLOUDGRPC 1 "\d{4}-\d\d-\d\d" "CloudGrpc ', capsys.readouterr().out)
