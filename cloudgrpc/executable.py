@@ -11,6 +11,7 @@ A folder whose loader is gone and whose lock is free was left by a kill, and the
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -53,6 +54,7 @@ def settle_in() -> None:
     _hold(folder)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, once(signal.default_int_handler))
+    atexit.register(_hear_no_more)
     sweep(folder.parent, own=folder)
 
 
@@ -74,6 +76,12 @@ def once(handle: Callable[..., Any]) -> Callable[..., Any]:
         return handle(number, frame)
 
     return hear
+
+
+def _hear_no_more() -> None:
+    """When Python ends it takes its handlers away: a Ctrl-C that is passed on only now would turn our exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def loader_of(folder: Path) -> int | None:
