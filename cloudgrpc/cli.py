@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from cloudgrpc import __version__
+from cloudgrpc import __version__, executable
 from cloudgrpc.about.flags import add_about
 from cloudgrpc.admin.flags import add_admin, add_certs, add_secrets, on_database_parser
 from cloudgrpc.clients.flags import add_trust_flags
@@ -61,6 +61,7 @@ EXIT_CODES = """exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
+    executable.settle_in()
     # While a role is imported, nothing comes that could be freed; looking for it takes a seventh of the time.
     gc.disable()
     try:

@@ -3,8 +3,9 @@
     --size 1GiB     of the big file       --rounds 3    in turns with the roofline
     --files 1000    of 4 KiB each         --json        nothing but the figures, for programs
     --disk DIR      where the nodes' chunks lie for the time being (default: /var/tmp)
+    --only start    instead of all that: size and start-up of the executable, which is built if need be
 
-What is measured and how is told in bench_ops.py; the roofline in roofline.py.
+What is measured and how is told in bench_ops.py and bench_start.py; the roofline in roofline.py.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--files", type=positive, default=1000, help="how many small files (1000)")
     parser.add_argument("--rounds", type=positive, default=3, help="in turns with the roofline (3)")
     parser.add_argument("--disk", type=Path, default=default_disk(), help="where the nodes' chunks lie (%(default)s)")
+    parser.add_argument("--only", choices=["start"], help="size and start-up of the executable, nothing else")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser.parse_args(words)
 
@@ -85,6 +87,8 @@ def main(words: list[str]) -> int:
     options = arguments(words)
     if sys.platform != "linux":
         return refuse("the bench reads /proc, so it runs on Linux only")
+    if options.only == "start":
+        return start_up(options.rounds, is_json=options.json)
     if not options.disk.is_dir():
         return refuse(f"{options.disk}: no such folder")
     # Every round keeps its file on two nodes, and so do the eight uploads; small files are rounded up to disk blocks.
@@ -100,6 +104,21 @@ def main(words: list[str]) -> int:
         print(json.dumps({"rows": [rounded(row) for row in rows]}))
     else:
         show(rows, options, in_memory)
+    return 0
+
+
+def start_up(rounds: int, *, is_json: bool) -> int:
+    import bench_start
+    import build
+
+    if wanted := [kind for kind in ("file", "folder") if not build.is_fresh(kind)]:
+        build.build(wanted)
+    environment.say(f"measuring starts, {rounds} rounds …")
+    starts, sizes = bench_start.measure(rounds), bench_start.sizes()
+    if is_json:
+        print(json.dumps({"seconds": {each.what: each.seconds for each in starts}, "bytes": sizes}))
+    else:
+        bench_start.show(starts, sizes)
     return 0
 
 

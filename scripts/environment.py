@@ -1,10 +1,12 @@
 """Sets up .venv beside pyproject.toml, once, and heals it when a set-up was broken off.
 
-    .venv/cloudgrpc-setup.json   what was installed for which pyproject.toml; a start that finds it right does no set-up
+    .venv/cloudgrpc-setup.json   what was installed by which lock files; a start that finds it right does no set-up
     .venv/cloudgrpc-unfinished   there while pip works; found at a start, it means that .venv is to be made anew
 
-Two flavours: "run" has what the program needs, "dev" all that checks and tests need besides. The project itself is
-not installed: it runs from the checkout, which PYTHONPATH points to. Standard library only, as it starts before .venv.
+Three flavours: "run" has what the program needs, "build" what makes an executable of it, "dev" all that checks and
+tests need besides. What is installed is what scripts/locks names, by its digest; scripts/lock.py makes those files. The
+project itself is not installed: it runs from the checkout, which PYTHONPATH points to. Standard library only, as it
+starts before .venv.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "cloudgrpc-setup.json"
 UNFINISHED = VENV / "cloudgrpc-unfinished"
 OLDEST = (3, 11)
-FLAVOURS = ("run", "dev")  # each holds those before it
+FLAVOURS = ("run", "build", "dev")  # each holds those before it
 # Containers often set it. Tests start hundreds of processes, each of which would compile every module anew: 0.4 s.
 WITHOUT_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
@@ -102,23 +104,21 @@ def _is_ready(flavour: str) -> bool:
 
 
 def _wanted(flavour: str) -> dict[str, str]:
-    """What the stamp must say: the requirements, where .venv stands, and which Python it was made of."""
+    """What the stamp must say: the lock files, where .venv stands, and which Python it was made of."""
     return {
-        **{each: _digest(requirements(each)) for each in FLAVOURS[: FLAVOURS.index(flavour) + 1]},
+        **{each: _digest(lock_of(each)) for each in FLAVOURS[: FLAVOURS.index(flavour) + 1]},
         "venv": str(VENV),  # its scripts hold this path, so a moved checkout is set up anew
         "python": os.path.realpath(PYTHON),
     }
 
 
-def _digest(lines: list[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def requirements(flavour: str) -> list[str]:
-    import tomllib  # not there before Python 3.11, which must still be able to read the words of require_python
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return list(project["dependencies"]) + (project["optional-dependencies"]["dev"] if flavour == "dev" else [])
+def lock_of(flavour: str) -> Path:
+    """Every package of a flavour, pinned, with the digests of all its files."""
+    return ROOT / "scripts" / "locks" / f"{flavour}.txt"
 
 
 def _set_up(flavour: str, lock: int) -> None:
@@ -129,7 +129,8 @@ def _set_up(flavour: str, lock: int) -> None:
     UNFINISHED.touch()
     STAMP.unlink(missing_ok=True)
     pip = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
-    _run([*map(str, pip), *requirements(flavour)], "pip could not install the dependencies", lock)
+    pinned = ["--require-hashes", "-r", str(lock_of(flavour))]
+    _run([*map(str, pip), *pinned], "pip could not install the dependencies", lock)
     STAMP.write_text(json.dumps(_wanted(flavour), indent=1), encoding="utf-8")
     UNFINISHED.unlink()
 

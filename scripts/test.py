@@ -2,6 +2,7 @@
 
     scripts/test.py                     everything, one line per check, then pytest, on several cores
     scripts/test.py --soak              the same with the long and deep runs, one test at a time
+    scripts/test.py --release           builds the executable as well, and tests it: tests/release
     scripts/test.py PATHS… -k WORD …    pytest alone, with these arguments (paths as seen from the checkout)
 
 A check's output is shown when it fails. The last line is `N passed, N failed`, checks and tests counted alike; the exit
@@ -51,6 +52,7 @@ def checks(against: Path) -> dict[str, list[str]]:
         "wire contract": [buf, "breaking", proto, "--against", str(against), "--config", BUF_BREAKING],
         "dependencies": [str(environment.PYTHON), "-m", "deptry", "."],
         "dead code": [str(BIN / "vulture")],
+        "lock files": [str(environment.PYTHON), "scripts/lock.py", "--check"],
     }
 
 
@@ -86,6 +88,13 @@ def run_check(name: str, command: list[str]) -> tuple[bool, str]:
     )
     line = f"{'FAILED' if ran.returncode else 'ok':6} {name:16} {time.perf_counter() - started:6.1f} s"
     return not ran.returncode, f"{line}\n{ran.stdout}" if ran.returncode else line
+
+
+def build_executable() -> Counter[str]:
+    """What tests/release looks at; what is there and made of the same sources, stays."""
+    passed, words = run_check("executable", [sys.executable, "scripts/build.py", "--both", "--if-needed"])
+    print(words, flush=True)
+    return Counter(["passed" if passed else "failed"])
 
 
 def run_pytest(words: list[str]) -> Counter[str]:
@@ -134,12 +143,17 @@ def main(words: list[str]) -> int:
         print(re.sub(r"``?", "", __doc__ or ""))
         return 0
     environment.ensure("dev")
-    everything = not [word for word in words if word != "--soak"]
+    everything = not set(words) - {"--soak", "--release"}
     results: Counter[str] = Counter()
     if everything:
         results += run_checks()
+    if "--release" in words:
+        built = build_executable()
+        results += built
+        if built["failed"]:
+            words = [word for word in words if word != "--release"]
     # The long runs measure how quick things are, and whoever looks at a part wants to see it in order.
-    results += run_pytest(words or SIDE_BY_SIDE)
+    results += run_pytest(words if "--soak" in words or not everything else [*words, *SIDE_BY_SIDE])
     print(verdict(results))
     return 1 if results["failed"] else 0
 

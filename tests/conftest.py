@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -16,10 +17,10 @@ from program import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path
 
     from postgres import Database
 
+RELEASE = Path(__file__).parent / "release"
 CLUSTERS = pytest.StashKey[list[Cluster]]()
 LEFT_OUT = pytest.StashKey[int]()
 CONFIG_HOME = pytest.StashKey[str]()
@@ -31,6 +32,14 @@ hypothesis.settings.load_profile("busy machine")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the long and deep tests, too")
+    parser.addoption("--release", action="store_true", help="run the tests of the executable, too")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The executable's tests are for scripts/test.py --release, which builds it."""
+    if collection_path == RELEASE and not config.getoption("--release"):
+        return True
+    return None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cloudgrpc
+from cloudgrpc import executable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +42,9 @@ def typed_command() -> str:
     """What a person types to start this program in the way they started us."""
     script = CHECKOUT / "scripts" / "run.py"
     started_as = Path(sys.argv[0])
-    if getattr(sys, "frozen", False) or started_as.name in {"cloudgrpc", "cloudgrpc.py"}:
+    if getattr(sys, "frozen", False):
+        return shlex.quote(sys.argv[0])
+    if started_as.name in {"cloudgrpc", "cloudgrpc.py"}:
         named = shlex.quote(sys.argv[0])
         return f"python3 {named}" if started_as.suffix else started_as.name
     if script.is_file():
@@ -65,7 +68,7 @@ class Child:
         self.name = name
         self.log = log
         self._command = own_command(*words, "--exit-with-parent")
-        self._environment = {**os.environ, **environment}
+        self._environment = {**os.environ, **executable.library_path(), **environment}
         if not getattr(sys, "frozen", False):
             self._environment["PYTHONPATH"] = os.pathsep.join(
                 filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")])

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cloudgrpc import __version__
 from cloudgrpc.config import Gateway
 from cloudgrpc.errors import CallTooSlow, ChildFailed, Exit, NodeRemoved
+from cloudgrpc.executable import once
 from cloudgrpc.servers.children import Child, typed_command
 from cloudgrpc.servers.demo_plan import HOST, environment_of, plan_of
 from cloudgrpc.servers.demo_trust import DemoTrust
@@ -176,7 +177,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
     """`args`: nodes, gateway_port, node_port, tls, data_dir, config, log_level, self_test (the test to run, or
     false)."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
+        signal.signal(ending, once(_interrupt))
     with _folder(config, args) as folder:
         plan = plan_of(config, args, folder)
         trust = DemoTrust(_with_folder(config, folder)) if plan.cluster_port else None

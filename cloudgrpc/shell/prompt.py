@@ -12,6 +12,7 @@ from cmd2.exceptions import Cmd2ShlexError, EmptyStatement
 from cmd2.parsing import StatementParser
 
 from cloudgrpc import __version__
+from cloudgrpc.executable import once
 from cloudgrpc.shell.completer import Completer
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Prompt(cmd2.Cmd):
         )
         self._shell = shell
         self._past = past
+        self.sigint_handler = once(self.sigint_handler)  # type: ignore[method-assign]
+        self.termination_signal_handler = once(self.termination_signal_handler)  # type: ignore[method-assign]
         self._completer = Completer(shell.commands, shell.places)
         self.statement_parser = WordParser()
         self._show_where()

@@ -16,6 +16,7 @@ from cloudgrpc.clients import render
 from cloudgrpc.clients.session import Session, SessionStore, config_folder
 from cloudgrpc.clients.trusting import connected
 from cloudgrpc.errors import CloudError, CommandUnknown, Exit, SessionEnded, Unexpected, UsageWrong
+from cloudgrpc.executable import once
 from cloudgrpc.shell.command_table import CommandTable, Part
 from cloudgrpc.shell.completion import COMMAND
 from cloudgrpc.shell.parser import Command, Parser
@@ -37,7 +38,7 @@ PROMPT_LETTERS = 40  # of the current folder's path
 def run(config: Config, args: argparse.Namespace) -> int:
     """Run `args.words` as one command; without words, a script from stdin or a prompt. Returns the exit code."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _end_on_signal)
+        signal.signal(ending, once(_end_on_signal))
     address = gateway_address(args.gateway) if args.gateway else config.gateway_address
     with connected(config, address, wants_system=args.tls) as gateway:
         shell = Shell(gateway, SessionStore(config_folder()))
