@@ -151,7 +151,7 @@ def told() -> Iterator[None]:
         yield
     except (peewee.OperationalError, peewee.InterfaceError) as error:
         raise DatabaseUnavailable(reason=_first_line(error)) from error
-    except peewee.ProgrammingError as error:  # such as: permission denied for schema public
+    except (peewee.ProgrammingError, peewee.InternalError) as error:  # such as: permission denied; in a read-only one
         raise DatabaseUnfit(database=f"PostgreSQL {DATABASE.obj.database}", reason=_first_line(error)) from error
 
 

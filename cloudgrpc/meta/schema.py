@@ -26,16 +26,22 @@ def migrate(last: str | None = None) -> list[str]:
     Raises: SchemaNewer when the database has steps that this version does not know; CopyUnfinished when not all is
     there. Nothing is then changed.
     """
-    engine: peewee.Database = DATABASE.obj
-    if engine.table_exists(COPYING):  # asked first, since whoever copies keeps the turn to the end
-        raise CopyUnfinished
+    _check_whole()  # first, since whoever copies keeps the turn to the end
     _take_turns()
-    runner = Runner(engine, directory=str(STEPS), table_name="schema_step")
+    _check_whole()  # again, for who copies may have begun, and was broken off, while this waited
+    runner = Runner(DATABASE.obj, directory=str(STEPS), table_name="schema_step")
     unknown = sorted(step.name for step in runner.status() if step.path is None)
     if unknown:
         raise SchemaNewer(steps=", ".join(unknown))
     applied: list[str] = runner.up(last)
     return applied
+
+
+def _check_whole() -> None:
+    """Raises: CopyUnfinished."""
+    engine: peewee.Database = DATABASE.obj
+    if engine.table_exists(COPYING):
+        raise CopyUnfinished
 
 
 def known_steps() -> list[str]:

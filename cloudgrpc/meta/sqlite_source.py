@@ -36,9 +36,10 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         """Raises: LocalFile when it is no database of ours."""
-        if not path.is_file():
-            raise LocalFile(path=path, reason="there is no such database")
-        self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        try:
+            self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+        except sqlite3.Error as error:
+            raise LocalFile(path=path, reason=error) from error
         try:
             # What a gateway that was killed had not brought home goes where it belongs; the file's date is then that of
             # the last change.

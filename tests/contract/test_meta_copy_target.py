@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from postgres import Database
 
 PLACE = "PostgreSQL here"
+WAITING = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 # What a database is besides its rows.
 LOOKS = [
     "SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1, 2",
@@ -222,6 +225,35 @@ def test_a_target_that_is_not_empty_is_refused_by_what_is_in_it(
         pass
     ((tables,),) = ask(postgres_database, "SELECT COUNT(*) FROM pg_tables WHERE tablename IN ('account', 'entry')")
     assert not tables
+
+
+def test_a_target_that_takes_no_writes_is_refused(newest: Path, postgres_database: Database) -> None:
+    ask(postgres_database, f"ALTER DATABASE {postgres_database.name} SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseUnfit, match="read-only transaction"), on_its_way(newest, postgres_database):
+        pass
+
+
+def test_a_gateway_that_waited_for_a_copy_that_was_broken_off_does_not_begin_on_it(
+    postgres_database: Database, tmp_path: Path
+) -> None:
+    place = {"host": postgres_database.host, "port": postgres_database.port, "user": postgres_database.user}
+    with (
+        opened(settings_of(postgres_database), tmp_path) as meta,
+        closing(psycopg2.connect(**place, dbname=postgres_database.name)) as copy_of_it,
+        ThreadPoolExecutor() as pool,
+        copy_of_it.cursor() as cursor,
+    ):
+        cursor.execute("SELECT pg_advisory_lock(%s)", (schema.LOCK,))
+        copy_of_it.commit()
+        begun = pool.submit(meta.run, schema.migrate)
+        deadline = time.monotonic() + 20
+        while ask(postgres_database, WAITING) != [(1,)]:
+            assert time.monotonic() < deadline
+        cursor.execute(f"CREATE TABLE {schema.COPYING} (kind TEXT)")
+        copy_of_it.commit()
+        copy_of_it.close()
+        with pytest.raises(CopyUnfinished):
+            begun.result(20)
 
 
 def test_a_drive_is_never_copied_over(newest: Path, postgres_database: Database, tmp_path: Path) -> None:
