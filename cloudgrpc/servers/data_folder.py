@@ -30,3 +30,13 @@ def held(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise FolderInUse(folder=folder) from error
         yield
+
+
+def check_database(path: Path, without: str) -> None:
+    """`without`: what is told where there is none. Raises: LocalFile."""
+    try:
+        is_there = path.is_file()
+    except OSError as error:  # a folder of another account's
+        raise LocalFile(path=path, reason=error.strerror or error) from error
+    if not is_there:
+        raise LocalFile(path=path, reason=without)

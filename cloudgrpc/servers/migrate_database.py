@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from cloudgrpc import config as settings
 from cloudgrpc.core.database_url import parse
-from cloudgrpc.errors import CopyLeft, DatabaseInUse, DatabaseUnavailable, FolderInUse, LocalFile, UsageWrong
+from cloudgrpc.errors import CopyLeft, DatabaseInUse, DatabaseUnavailable, FolderInUse, UsageWrong
 from cloudgrpc.meta import comparing, copy_target, db
 from cloudgrpc.meta.sqlite_source import Source
 from cloudgrpc.servers.asking import Progress, check_can_ask, is_agreed
-from cloudgrpc.servers.data_folder import held
+from cloudgrpc.servers.data_folder import check_database, held
 
 if TYPE_CHECKING:
     import argparse
@@ -39,8 +39,7 @@ def run(config: Config, args: argparse.Namespace) -> int | None:
     check_can_ask(yes=args.yes)
     target = _target(config, args.to)
     path = config.data_folder / db.SQLITE_FILE
-    if not path.is_file():
-        raise LocalFile(path=path, reason="there is no database to copy; --data-dir names the gateway's data folder")
+    check_database(path, "there is no database to copy; --data-dir names the gateway's data folder")
     try:
         with held(config.data_folder), closing(Source(path)) as source, copy_target.opened(target):
             return _copy(source, target, path, args)

@@ -7,10 +7,10 @@ import shlex
 from typing import TYPE_CHECKING
 
 from cloudgrpc.core.units import size_words
-from cloudgrpc.errors import DatabaseInUse, DatabasePrecious, FolderInUse, LocalFile
+from cloudgrpc.errors import DatabaseInUse, DatabasePrecious, FolderInUse
 from cloudgrpc.meta import db, resetting
 from cloudgrpc.servers.asking import check_can_ask, is_named
-from cloudgrpc.servers.data_folder import held
+from cloudgrpc.servers.data_folder import check_database, held
 
 if TYPE_CHECKING:
     import argparse
@@ -25,8 +25,8 @@ def run(config: Config, args: argparse.Namespace) -> None:
     """Raises: UsageWrong, LocalFile, DatabaseInUse, DatabasePrecious, DatabaseUnavailable."""
     check_can_ask(yes=args.yes)
     words, path = db.describe(config.database, config.data_folder), config.data_folder / db.SQLITE_FILE
-    if not config.database.host and not path.is_file():
-        raise LocalFile(path=path, reason="there is no database to empty")
+    if not config.database.host:
+        check_database(path, "there is no database to empty")
     with _alone(config, words), resetting.opened(config.database, config.data_folder):
         found = resetting.holdings()
         if reason := _precious(found):

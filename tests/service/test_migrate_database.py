@@ -130,6 +130,13 @@ def test_a_script_must_be_sure_and_a_source_must_be_there(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_data_folder_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
+    closed = tmp_path / ("a" * 300)  # as one of another account is, but for root, too
+    to = ["--to", "postgresql://nobody@127.0.0.1:1/none", "--yes"]
+    assert "File name too long" in told(closed, "migrate-database", *to, exit_code=Exit.NOT_NOW)
+    assert "File name too long" in told(closed, "reset-database", "--yes", exit_code=Exit.NOT_NOW)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def old_drive(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data folder of a drive whose gateway is stopped, and which is configured."""
