@@ -24,7 +24,8 @@ class Rewrapping:
         self._rest_until = 0.0
 
     async def round(self) -> None:
-        current = sealing.keyring().current
+        ring = sealing.keyring()
+        current = ring.current
         if not current or (current == self._seen and time.monotonic() < self._rest_until):
             return
         after, done, stuck = "", 0, 0
@@ -33,7 +34,7 @@ class Rewrapping:
             rewrapped, left = await self._db.run(master_keys.rewrap, found)
             done, stuck = done + rewrapped, stuck + left
         if not stuck:
-            await self._db.run(claims.follow_master_key, current)
+            await self._db.run(claims.follow_master_key, ring.ids, current)
         else:
             log.error("the keys of %d accounts are wrapped with a master key that is not here, or are damaged", stuck)
         if done:

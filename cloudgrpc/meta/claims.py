@@ -61,9 +61,11 @@ def claim_master_key(ids: frozenset[str], current: str, *, is_beginning: bool) -
         check_master_claim(ids, is_beginning=False)
 
 
-def follow_master_key(current: str) -> None:
-    """All that is sealed opens with this one now: the others may forget the one before."""
-    Cluster.update(master_key_id=current).where(Cluster.master_key_id != current).execute()
+def follow_master_key(ids: frozenset[str], current: str) -> None:
+    """All that is sealed opens with this one now: the others may forget the one before. Not when the cluster's is not
+    here: another gateway has begun with that, while this one slept."""
+    known = Cluster.master_key_id.in_(["", *sorted(ids - {current})])
+    Cluster.update(master_key_id=current).where(known).execute()
 
 
 def note_digest_key(key_id: str) -> bool:
