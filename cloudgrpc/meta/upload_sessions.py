@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from peewee import SQL, fn
@@ -47,7 +47,9 @@ class Session:
     stored: tuple[Span, ...]  # on their quorum of nodes
     stored_bytes: int
     answer: Answer | None  # once it is finished
-    seal: Seal | None = field(default=None, repr=False, compare=False)  # of all its chunks; None: they are not sealed
+    keys: tuple[str, str] = field(repr=False, compare=False)  # wrapped: its owner's, and its own
+    # Of all its chunks, when it is found to go on with; None: they are not sealed.
+    seal: Seal | None = field(default=None, repr=False, compare=False)
 
     @property
     def chunk_count(self) -> int:
@@ -80,9 +82,10 @@ def begin(upload_id: str, wish: Wish, fingerprint: str, lease_us: int, limits: L
 def find(person: Person, upload_id: str, quorum: int) -> Session:
     """An upload of the person's own, unfinished or finished. `quorum`: receipts that a chunk needs to count as stored.
 
-    Raises: Missing, UploadEnded.
+    Raises: Missing, UploadEnded, MasterKeyMissing, KeyDamaged.
     """
-    return _found(_FIND, person, upload_id, quorum)
+    session = _found(_FIND, person, upload_id, quorum)
+    return session if session.answer else replace(session, seal=sealing.seal_of(*session.keys))
 
 
 def page(person: Person, after: str, limit: int, quorum: int) -> list[Session]:
@@ -199,7 +202,7 @@ def _session(row: tuple[Any, ...], quorum: int) -> Session:
         stored=tuple(Span(first, count) for first, count, _ in spans),
         stored_bytes=sum(int(length) for _, _, length in spans),
         answer=uploads.answer_of(answer, wrapped_key, owners_key) if is_finished else None,
-        seal=None if is_finished else sealing.seal_of(owners_key, wrapped_key),
+        keys=(owners_key, wrapped_key),
     )
 
 
