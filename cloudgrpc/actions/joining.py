@@ -239,7 +239,7 @@ class Joining:
         """Raises: TooManyCertificates: a node that was stolen must not fill the list of those that can be revoked."""
         assert self._authority is not None  # noqa: S101 - the callers have looked
         every_s = min(CERTIFICATE_EVERY_S, self._authority.life_s / RENEWALS_IN_A_LIFE)
-        rule = Rule(f"certificates of {node_id}", int(every_s * MICROS), CERTIFICATES_AT_ONCE)
+        rule = Rule(certificates.turns_of(node_id), int(every_s * MICROS), CERTIFICATES_AT_ONCE)
         if wait := await self._db.run(paces.take, [rule]):
             raise TooManyCertificates(node_id=node_id, seconds=in_seconds(wait))
 

@@ -16,7 +16,7 @@ from cloudgrpc.errors import (
     JoinCodeUnknown,
     JoinCodeUsed,
 )
-from cloudgrpc.meta import events
+from cloudgrpc.meta import events, paces
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Certificate, Event, Invite, Node, RemovedNode
 
@@ -187,11 +187,17 @@ def shut_out(node_id: str, moment: int) -> tuple[list[str], list[str]]:
     Invite.delete().where(Invite.node_id == node_id).execute()
     of_node = Certificate.node_id == node_id
     list(locked(Certificate.select().where(of_node)))  # a renewal that is under way is over when this goes on
+    paces.give_back(turns_of(node_id))  # a thief may have taken them all: whoever is invited next need not wait
     Certificate.update(revoked_at=moment).where(of_node & Certificate.revoked_at.is_null()).execute()
     revoked = Certificate.select().where(
         of_node & (Certificate.revoked_at == moment) & (Certificate.expires_at > moment)
     )
     return [each.serial for each in revoked.order_by(Certificate.issued_at)], codes
+
+
+def turns_of(node_id: str) -> str:
+    """By which name it is counted how many certificates a node gets; see `paces`."""
+    return f"certificates of {node_id}"
 
 
 def is_removed(serial: str) -> bool:

@@ -443,6 +443,9 @@ def test_a_stolen_node_cannot_fill_the_list_of_certificates_and_keeps_no_other_f
         with pytest.raises(TooManyCertificates, match=node_id):
             office.do(office.joining.renew(node_id, papers.serial, request))
     assert office.meta.run(Certificate.select().count) == 2 * CERTIFICATES_AT_ONCE
+    # Nor does it keep the machine that takes its place from joining.
+    office.do(office.joining.revoke("bob", "node4"))
+    assert office.join(office.invite("node4"), office.papers("node4"))[0].certificate
 
 
 def test_a_certificate_of_after_a_backup_is_listed_when_it_is_shown_and_can_be_revoked(office: Office) -> None:
