@@ -19,7 +19,7 @@ from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
 from cloudgrpc.wire import pack_store_request, pack_store_requests, split_data
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     from cloudgrpc.core.rotation import AnySecret
@@ -33,6 +33,9 @@ IDS_PER_DELETE = 10_000
 IDS_PER_PAGE = 50_000
 SMALL_BYTES = 257 << 10  # puts up to this go together with others to the same node: every small file, with its head
 SLOWEST_READ = 4 << 20  # bytes a second: a disk that reads slower beside other work is not well
+# A call that came just as the node ended its connection for its age, in gRPC's words. What is small gRPC sends again by
+# itself; whatever a node is asked may be repeated.
+AGED = "max_age"
 COPY_TIMEOUTS = 4  # a copy is read, sent, flushed, and waits its turn on both nodes
 
 
@@ -178,11 +181,9 @@ class RemoteStore:
         """`method`: which of the calls; the stubs' own types are of the synchronous kind. `watch` instead of ours."""
         if self._closed:
             raise self._unavailable("the connection was closed")
-        metadata = ((rpc.SECRET_KEY, self._secret.current), (NODE_KEY, self._node_id))
-        call: Awaitable[Any] = method(self._link.calls)(request, timeout=self._timeout_s * timeouts, metadata=metadata)
         watch = watch or self._watch
         try:
-            answer = await call
+            answer = await self._answer(method, request, self._timeout_s * timeouts)
         except grpc.aio.AioRpcError as failure:
             error = await self._error(failure, self._timeout_s * timeouts)
             if not self._closed:
@@ -196,6 +197,15 @@ class RemoteStore:
             raise
         watch(None)
         return answer
+
+    async def _answer(self, method: Callable[[_Calls], Any], request: object, timeout_s: float) -> Any:
+        metadata = ((rpc.SECRET_KEY, self._secret.current), (NODE_KEY, self._node_id))
+        try:
+            return await method(self._link.calls)(request, timeout=timeout_s, metadata=metadata)
+        except grpc.aio.AioRpcError as failure:
+            if AGED not in (failure.details() or ""):
+                raise
+        return await method(self._link.calls)(request, timeout=timeout_s, metadata=metadata)
 
     async def _error(self, failure: grpc.aio.AioRpcError, timeout_s: float) -> CloudError:
         """What the node said; without a code of ours, it was not the node that spoke."""

@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from cloudgrpc import cli, handshakes, rpc
-from cloudgrpc.chunks.base import checksum_of
+from cloudgrpc.chunks.base import Chunk, checksum_of
 from cloudgrpc.chunks.remote import RemoteStore
 from cloudgrpc.clients.session import Gateway, Session
 from cloudgrpc.clients.transfer import Transfers
@@ -35,6 +35,7 @@ from cloudgrpc.errors import (
     PlaintextCall,
 )
 from cloudgrpc.links import Link
+from cloudgrpc.meta.models import new_id
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
 from cloudgrpc.trust import private
@@ -383,6 +384,34 @@ def test_a_connection_is_made_anew_after_a_while_and_no_call_is_lost(tls: TlsClu
         await server.stop(None)
 
     asyncio.run(ask())
+
+
+def test_no_chunk_is_refused_by_a_connection_whose_age_is_up() -> None:
+    """gRPC keeps what is small, to send it again by itself; a chunk it does not keep."""
+    data, peers = bytes(512 << 10), set[str]()
+
+    async def keep(_request: bytes, context: Any) -> bytes:
+        peers.add(context.peer())
+        return pb.StoreChunkResponse(success=True).SerializeToString()
+
+    async def put() -> None:
+        server = grpc.aio.server(options=rpc.cluster_options(connection_s=0.05))
+        handlers = {"StoreChunk": grpc.unary_unary_rpc_method_handler(keep)}
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("cloudstorage.NodeService", handlers),),
+        )
+        port = rpc.listen(server, HOST, 0, "")
+        await server.start()
+        store = RemoteStore("", HOST, port, Secret.of("a" * 40), 20)
+        try:
+            while len(peers) < 40:
+                chunks = [Chunk(new_id(), data, checksum_of(data)) for _ in range(8)]
+                await asyncio.gather(*map(store.put, chunks))
+        finally:
+            await store.close()
+            await server.stop(None)
+
+    asyncio.run(put())
 
 
 def test_certificates_are_renewed_while_people_and_nodes_lose_nothing(tmp_path: Path) -> None:
