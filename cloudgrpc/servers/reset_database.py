@@ -11,6 +11,7 @@ from cloudgrpc.errors import DatabaseInUse, DatabasePrecious, FolderInUse
 from cloudgrpc.meta import db, resetting
 from cloudgrpc.servers.asking import check_can_ask, is_named
 from cloudgrpc.servers.data_folder import check_database, held
+from cloudgrpc.trust.joined import FILE as JOINED
 
 if TYPE_CHECKING:
     import argparse
@@ -76,14 +77,16 @@ def _losses(words: str, found: Holdings) -> str:
 
 
 def _left(folder: Path) -> str:
-    nodes = sorted(found.name for found in folder.glob("node_storage_*") if found.is_dir())
+    old = [*sorted(folder.glob("node_storage_*")), *folder.glob(f"certs/{JOINED}")]
     lines = [
         "Emptied. The next gateway founds a new cluster in it.",
         "Nodes keep the old cluster's chunks, which nothing can read any more, and the",
         "new cluster refuses their folders: delete each on its machine, or start its",
         "node with another --data-dir.",
+        f"A node with certificates keeps in certs/{JOINED} whose it is: delete that,",
+        "too, and let it join again: cloudgrpc certs invite ID. A demo cluster's do so",
+        "by themselves.",
     ]
-    if nodes:
-        paths = " ".join(shlex.quote(str(folder / name)) for name in nodes)
-        lines.append(f"Here:  rm -r {paths}")
+    if old:
+        lines.append(f"Here:  rm -r {' '.join(shlex.quote(str(path)) for path in old)}")
     return "\n".join(lines)
