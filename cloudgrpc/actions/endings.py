@@ -17,14 +17,16 @@ log = logging.getLogger(__name__)
 
 
 class Endings:
-    """`own`: what ends of this gateway's own."""
+    """`own`: what ends of this gateway's own; None for plaintext, where nodes may have certificates of before."""
 
-    def __init__(self, database: Database, own: Callable[[], Sequence[Ending]]) -> None:
+    def __init__(self, database: Database, own: Callable[[], Sequence[Ending]] | None) -> None:
         self._db = database
         self._own = own
 
     async def look(self) -> list[Ending]:
         """Raises: DatabaseUnavailable."""
+        if self._own is None:
+            return []
         return [*self._own(), *await self._db.read(certificates.unrenewed)]
 
     async def tell(self) -> None:

@@ -195,7 +195,7 @@ def build(
     census = Census(database, config.cluster.replication_factor)
     feed = EventFeed(database, config.upkeep.event_days)
     joining = build_joining(config, database, secret)
-    endings = Endings(database, trust.endings if trust else list)
+    endings = Endings(database, trust.endings if trust else None)
     harmless = [collecting.take_inventories, feed.tidy, joining.tidy, endings.tell]
     chores = [
         collecting.collect,

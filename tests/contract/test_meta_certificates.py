@@ -475,5 +475,6 @@ def test_a_node_whose_certificate_is_not_renewed_is_told_of_once_for_each(databa
         assert (ending.whose, ending.name) == (Whose.NODE, "node4")
         asyncio.run(endings.tell())
     assert database.events("certificate.unrenewed") == 1
+    assert asyncio.run(Endings(database.database, None).look()) == []  # they show none any more
     database.set_offline("node4")  # which is told already
     assert asyncio.run(endings.look()) == []
