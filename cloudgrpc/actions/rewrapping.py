@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from cloudgrpc.meta import claims, master_keys, sealing
+from cloudgrpc.meta import master_keys, sealing
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.db import Database
@@ -24,8 +24,7 @@ class Rewrapping:
         self._rest_until = 0.0
 
     async def round(self) -> None:
-        ring = sealing.keyring()
-        current = ring.current
+        current = sealing.keyring().current
         if not current or (current == self._seen and time.monotonic() < self._rest_until):
             return
         after, done, stuck = "", 0, 0
@@ -34,7 +33,7 @@ class Rewrapping:
             rewrapped, left = await self._db.run(master_keys.rewrap, found)
             done, stuck = done + rewrapped, stuck + left
         if not stuck:
-            await self._db.run(claims.follow_master_key, ring.ids, current)
+            await self._db.run(sealing.follow, current)
         else:
             log.error("the keys of %d accounts are wrapped with a master key that is not here, or are damaged", stuck)
         if done:

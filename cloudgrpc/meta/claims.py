@@ -62,8 +62,8 @@ def claim_master_key(ids: frozenset[str], current: str, *, is_beginning: bool) -
 
 
 def follow_master_key(ids: frozenset[str], current: str) -> None:
-    """All that is sealed opens with this one now: the others may forget the one before. Not when the cluster's is not
-    here: another gateway has begun with that, while this one slept."""
+    """All that is sealed opens with this one now: the others may forget the one before. `ids`: of all that were ever
+    here; when the cluster's is not, another gateway has begun with that, while this one slept."""
     known = Cluster.master_key_id.in_(["", *sorted(ids - {current})])
     Cluster.update(master_key_id=current).where(known).execute()
 

@@ -30,12 +30,14 @@ class _Binding:
         self._source = source
         self._made: tuple[MasterKeys, Keyring] | None = None
         self.seals_new = seals_new
+        self.known: frozenset[str] = frozenset()  # the ids of all that it ever had
 
     @property
     def keyring(self) -> Keyring:
         keys, made = self._source(), self._made
         if made is None or made[0] is not keys:
             made = self._made = (keys, Keyring(keys.keys, keys.current))
+            self.known |= made[1].ids
         return made[1]
 
 
@@ -52,6 +54,11 @@ def bind(source: Callable[[], MasterKeys] | None, *, seals_new: bool = True) -> 
 
 def keyring() -> Keyring:
     return _bound.keyring if _bound else _NOTHING
+
+
+def follow(current: str) -> None:
+    """No account needs another master key than this one. See `claims.follow_master_key`."""
+    claims.follow_master_key(_bound.known if _bound else frozenset(), current)
 
 
 def seals_new() -> bool:

@@ -130,6 +130,18 @@ def test_after_a_change_of_the_master_key_the_one_before_is_needed_by_no_gateway
         begin(database, ONE)
 
 
+def test_a_master_key_may_be_changed_and_forgotten_before_anybody_needed_it(database: Meta) -> None:
+    database.run(schema.cluster_id)
+    here = [ONE]
+    with sealing_with(ONE):
+        sealing.bind(lambda: here[0])
+        database.run(sealing.claim)
+        here[0] = OTHER
+        asyncio.run(Rewrapping(database.database).round())
+    assert claimed(database) == "22222222"
+    give_key(database, OTHER)
+
+
 def test_another_digest_key_is_told(database: Meta) -> None:
     database.run(schema.cluster_id)
     assert [database.run(claims.note_digest_key, key) for key in ("aa", "aa", "bb", "bb")] == [True, True, False, True]
