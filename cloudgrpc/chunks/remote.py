@@ -203,7 +203,7 @@ class RemoteStore:
         try:
             return await method(self._link.calls)(request, timeout=timeout_s, metadata=metadata)
         except grpc.aio.AioRpcError as failure:
-            if AGED not in (failure.details() or ""):
+            if self._closed or AGED not in (failure.details() or ""):
                 raise
         return await method(self._link.calls)(request, timeout=timeout_s, metadata=metadata)
 
