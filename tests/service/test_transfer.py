@@ -33,7 +33,7 @@ from cloudgrpc.errors import (
     SessionEnded,
     UploadDiffers,
 )
-from cloudgrpc.rpc import SMALL_FILE_BYTES
+from cloudgrpc.rpc import PIECE_BYTES, SMALL_FILE_BYTES
 from cloudgrpc.wire import split_data
 from fake_gateway import DATA, FILE_ID, FakeGateway, Progress, checksum_of, serving
 
@@ -305,6 +305,20 @@ def test_no_message_holds_more_bytes_than_it_should(fake: FakeGateway, session: 
     found = plan(list(output.iterdir()), "", "", is_recursive=False)
     assert TreeUpload(session, Transfers(session), Unwatched()).run(found).files == 9
     assert sorted(map(len, fake.batches)) == [1, 4, 4]
+
+
+def test_a_slow_line_has_the_time_to_bring_what_goes_side_by_side(
+    fake: FakeGateway, session: Session, output: Path
+) -> None:
+    sizes = {"batch": SMALL_FILE_BYTES, "photo": SMALL_FILE_BYTES + 1, "larger photo": PIECE_BYTES}
+    for name, size in sizes.items():
+        for number in range(4):
+            (output / f"{name} {number}").write_bytes(DATA[:size])
+    found = plan(list(output.iterdir()), "", "", is_recursive=False)
+    assert TreeUpload(session, Transfers(session), Unwatched()).run(found).files == 12
+    for name, size in sizes.items():
+        with_it = 4 if name == "batch" else 1
+        assert fake.patience_s[f"{name} 0"] > size * with_it / (5 << 10), f"{name}: at 5 KiB/s, the share of one"
 
 
 def test_a_lone_small_file_goes_by_itself(fake: FakeGateway, session: Session, output: Path) -> None:
