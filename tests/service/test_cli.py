@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 HELP_S = 0.15
 READY_S = 2.0
+INTERRUPTS = """
+import os, signal, sys
+class Interrupts:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "cloudgrpc.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts)
+"""
 
 
 @pytest.fixture
@@ -73,6 +82,14 @@ def seconds_of_cpu(*words: str) -> float:
 
 
 # Help and usage
+
+
+def test_a_ctrl_c_while_the_program_is_loaded_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    environment = {**clean_environment(), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "cloudgrpc", "--version"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (-signal.SIGINT, "")
 
 
 def test_help_lists_every_role_and_every_exit_code(idle: Cluster) -> None:
