@@ -321,6 +321,13 @@ def test_told_to_stop_gateway_and_node_end_well(make_cluster: Callable[..., Clus
         assert "Traceback" not in program.err.read_text()
 
 
+def test_a_node_that_comes_first_makes_the_data_folder_for_its_owner_only(idle: Cluster) -> None:
+    idle.data.rmdir()
+    idle.start_node("node1", ready=False, cluster_secret="one of the settings, not a file")
+    idle.wait(lambda: idle.node_folder("node1").is_dir(), what="its folder")
+    assert idle.data.stat().st_mode & 0o077 == 0
+
+
 def test_what_the_data_folder_holds_is_for_its_owner_only(idle: Cluster) -> None:
     """The database and the secrets; others on the machine read neither."""
     idle.data.rmdir()
