@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 MOST_NODES = 50
 FIRST_NODE_PORT = 9001
-FIRST_CLUSTER_PORT = 50055  # behind those of gateway, HTTP and sandbox
+CLUSTER_OFFSET = 4  # from the gateway's port: behind those of HTTP and sandbox
 NODE_HTTP_OFFSET = 100  # 9001 speaks gRPC, 9101 HTTP
 
 # What a demo waits for in seconds rather than minutes, unless the configuration says otherwise.
@@ -88,17 +88,23 @@ def plan_of(config: Config, args: argparse.Namespace, folder: Path) -> Plan:
         node_http_ports[name] = _port_near(port + NODE_HTTP_OFFSET, taken)
         taken.add(node_http_ports[name])
     return Plan(
-        folder, gateway_port, ports, http_port, node_http_ports, sandbox_port, _cluster_port(args, folder, taken)
+        folder,
+        gateway_port,
+        ports,
+        http_port,
+        node_http_ports,
+        sandbox_port,
+        _cluster_port(args, folder, gateway_port + CLUSTER_OFFSET, taken),
     )
 
 
-def _cluster_port(args: argparse.Namespace, folder: Path, taken: set[int]) -> int | None:
+def _cluster_port(args: argparse.Namespace, folder: Path, usual: int, taken: set[int]) -> int | None:
     """Nodes that joined remember where it was. Raises: PortInUse, SettingsWrong."""
     if not demo_trust.is_wanted(args.tls, folder):
         return None
     port = demo_trust.cluster_port_of(folder)
     if port is None:
-        return _port_near(max(taken) + 1 if args.self_test else FIRST_CLUSTER_PORT, taken)
+        return _port_near(usual, taken)
     rpc.check_port(HOST, port, "--data-dir")
     return port
 

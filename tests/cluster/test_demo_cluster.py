@@ -76,7 +76,10 @@ class Demo:
 
     def child(self, name: str) -> psutil.Process:
         words = {"gateway": ["gateway"], "node1": ["node", "node1"], "node2": ["node", "node2"]}[name]
-        return next(child for child in self.children() if child.cmdline()[3 : 3 + len(words)] == words)
+        commands = {child: child.cmdline() for child in self.children()}
+        found = [child for child, command in commands.items() if command[3 : 3 + len(words)] == words]
+        assert found, f"{name} is not among {commands}\n{self.screen}\n{self.err.read_text()}"
+        return found[0]
 
     def left_over(self) -> list[psutil.Process]:
         """Children ever seen that still run."""

@@ -400,7 +400,7 @@ def test_copies_made_meanwhile_share_the_key_and_the_chunks(database: Meta, alic
         assert not look(database).is_left
         check_whole(database)
         seals = {
-            tuple(mark(file.seal))
+            tuple(mark(database.read(files.find_file, person, file.file_id).seal))
             for person in (alice, bob)
             for file in database.read(files.page, person, "", with_trash=False, after=None, limit=99).files
             if file.name.startswith((f"a{turn}", f"{turn} "))

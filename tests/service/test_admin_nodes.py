@@ -176,9 +176,10 @@ def test_an_operator_need_not_wait_for_a_node_that_is_away(cluster: Cluster, ali
     cluster.start_node(away)
     cluster.wait(lambda: all_have(cluster, 2, {*here, away}), what="the third copies given up")
     assert len(events(cluster, "copy.bad")) > was_bad
-    cluster.wait(lambda: none_is_bad_or_going(cluster), what="told")
+    nodes = {*here, away}
+    cluster.wait(lambda: all_have(cluster, 2, nodes) and none_is_bad_or_going(cluster), what="told")
     held = good_copies(cluster)
-    files = {node_id: cluster.chunk_files(node_id) for node_id in (*here, away)}
+    files = {node_id: cluster.chunk_files(node_id) for node_id in nodes}
     assert all(held.keys() & files[node_id] == {one for one in held if node_id in held[one]} for node_id in files)
     assert all(len({files[node_id][one].read_bytes() for node_id in held[one]}) == 1 for one in held)
     check_files(alice)

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -407,12 +407,21 @@ def test_gateway_and_nodes_follow_another_authority_while_they_run(machine: Mach
     cluster.wait(lambda: authority_of(listed(), "node8") == new, what="a certificate by the new one")
     cluster.authority.remove_ca(old)
     cluster.wait(lambda: machine.papers("node8").bundle == cluster.authority.bundle, what="the old one being forgotten")
+    cluster.wait(lambda: is_believed(cluster), what="a gateway's certificate by the new one")
     assert identity_of_pem(machine.papers("node8").tls.certificate) == node_identity("node8")
     gone = "SELECT count(*) FROM event WHERE kind = 'node.offline' AND node_id = 'node8'"
     assert cluster.rows(gone) == [(0,)]
     node.stop()
     cluster.channel.close()
     cluster._channel = None  # it believed the old one
+
+
+def is_believed(cluster: TlsCluster) -> bool:
+    """By people who trust the authorities of now."""
+    with closing(tls_channel(cluster.port, cluster.people)) as channel, suppress(grpc.FutureTimeoutError):
+        grpc.channel_ready_future(channel).result(1)
+        return True
+    return False
 
 
 def authority_of(listed: pb.ListCertificatesResponse, node_id: str) -> str:
