@@ -293,6 +293,12 @@ def test_to_root_the_secrets_of_another_user_are_no_fault_and_not_to_be_taken(as
     assert "chown" not in json.dumps(told.document)
 
 
+def test_a_secret_in_the_settings_that_is_wrong_is_told_by_its_place(ask: Doctor) -> None:
+    told = ask(cluster_secret="hush")
+    assert told.of("secrets", "wrong").startswith("[cluster] secret: is damaged")
+    assert "hush" not in json.dumps(told.document)
+
+
 def test_a_disk_with_less_than_nodes_leave_free_is_told(ask: Doctor, folder: Path) -> None:
     told = ask(node_disk_reserve_mb=1_000_000_000)
     assert "Make room" in told.of("disk", "wrong")
