@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cloudgrpc import __version__, executable
 from cloudgrpc.about.flags import add_about
 from cloudgrpc.admin.flags import add_admin, add_certs, add_secrets, on_database_parser
-from cloudgrpc.clients.flags import add_trust_flags
+from cloudgrpc.clients.flags import add_trust_flags, flags_among
 from cloudgrpc.errors import CloudError, Exit, Unexpected
 
 if TYPE_CHECKING:
@@ -61,11 +61,13 @@ EXIT_CODES = """exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    executable.settle_in()
     # While a role is imported, nothing comes that could be freed; looking for it takes a seventh of the time.
     gc.disable()
     try:
+        executable.settle_in()
         sys.exit(run(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # before there was a role
+        sys.exit(Exit.INTERRUPTED)
     finally:
         gc.enable()
 
@@ -115,10 +117,14 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     if args.role == "admin" and args.words[:1] and args.words[0] in ON_DATABASE:
         args.module = ON_DATABASE[args.words[0]]
         return on_database_parser(args.words[0], _common_flags()).parse_args(args.words[1:], args)
+    if args.role == "pay" and args.words[:1] == ["sandbox"]:
+        args.module = SANDBOX
+        return _sandbox_parser().parse_args(args.words[1:], args)
+    words = getattr(args, "words", [])
+    flags, others = flags_among(words)
+    if flags and "--" not in argv:
+        return parsed([*argv[: -len(words)], *flags, *others])
     if args.role == "pay":
-        if args.words[:1] == ["sandbox"]:
-            args.module = SANDBOX
-            return _sandbox_parser().parse_args(args.words[1:], args)
         # Without words it explains itself, as a person who tries `pay` wants.
         args.words = ["pay", *args.words] if args.words else _help(parser, "pay")
     return args

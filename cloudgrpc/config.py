@@ -348,7 +348,7 @@ def _build(raw: Raw, faults: list[str]) -> Config:
                 place, value = raw[section, key]
                 try:
                     values[key] = _convert(value, hint)
-                except msgspec.ValidationError as error:
+                except msgspec.DecodeError as error:  # its kind ValidationError, or a list that is no JSON
                     faults.append(f"{place}: {error}")
         built[section] = kind(**values)
     return Config(**built)

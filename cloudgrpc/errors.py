@@ -556,7 +556,7 @@ class NotRestored(NotNow):
 class NotReconciled(NotNow):
     code = "not_reconciled"
     words = "The gateway stays read-only: {waiting}."
-    hint = "Wait for it, or start what is missing; --force opens all the same."
+    hint = "Wait for it, or start what is missing; what never comes: cloudgrpc admin reconcile --open --force"
 
 
 class FolderForeign(NotNow):

@@ -38,7 +38,9 @@ LOOK_S = 0.5
 
 
 def settle_in() -> None:
-    """Called once, before anything else, by every process of an executable."""
+    """Called once, before anything else, by every process."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # __main__ took Python's handler away
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not getattr(sys, "frozen", False):
         return
     _give_back_libraries()
@@ -164,11 +166,13 @@ def _hold(folder: Path) -> None:
         new.touch(mode=0o600)
         _lock(new)
         new.rename(folder / LOCK)  # only now, so that it is never there unlocked while we live
+        _lock(folder)  # by that systemd-tmpfiles, which clears /tmp of what is old, knows that it is in use
 
 
 def _share(folder: Path) -> None:
     with contextlib.suppress(OSError):
         _lock(folder / LOCK)
+        _lock(folder)
 
 
 def _lock(path: Path) -> None:

@@ -39,7 +39,7 @@ class Payments(Struct, frozen=True, forbid_unknown_fields=True):
 class Campay(Struct, frozen=True, forbid_unknown_fields=True):
     """The account at Campay that takes the money; without a username nothing can be bought."""
 
-    base_url: Annotated[str, Meta(pattern="^https?://[^/?#]+[^?#]*$")] = "https://demo.campay.net/api"
+    base_url: Annotated[str, Meta(pattern="^https?://[^/?#@]+(/[^?#]*)?$")] = "https://demo.campay.net/api"
     username: str = ""
     password: str = ""
     webhook_key: str = ""

@@ -134,6 +134,8 @@ def source_date() -> int:
 
 def _complete(target: Path) -> None:
     """What belongs beside the program, and is made by it."""
+    # The manual page tells the day of the program.
+    os.utime(target / "cloudgrpc", (source_date(), source_date()))
     for name in ("LICENSE", "config.toml"):
         shutil.copy(ROOT / name, target)
     (target / "completion").mkdir()

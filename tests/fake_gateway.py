@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ class FakeGateway(stubs.FileServiceServicer):
         self.while_receiving: Callable[[], object] = lambda: None
         self.takes_batches = True  # False: an older gateway
         self.batches: list[list[str]] = []  # the request_ids of each
+        self.patience_s: dict[str, float] = {}  # by the names of a call's files: how long its client waits for it
         self.refused_names: dict[str, list[CloudError]] = {}  # in batches: what is told of a name, one after the other
 
     def UploadFiles(  # noqa: N802 - gRPC's name
@@ -53,6 +55,7 @@ class FakeGateway(stubs.FileServiceServicer):
     ) -> pb.UploadFilesResponse:
         if not self.takes_batches:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        self.patience_s |= {file.metadata.filename: context.time_remaining() or math.inf for file in request.files}
         self.batches.append([file.metadata.request_id for file in request.files])
         self.while_receiving()
         outcomes = [self._outcome(file) for file in request.files]
@@ -71,6 +74,7 @@ class FakeGateway(stubs.FileServiceServicer):
     ) -> pb.UploadFileResponse:
         metadata = next(request_iterator).metadata
         self.request_ids.append(metadata.request_id)
+        self.patience_s[metadata.filename] = context.time_remaining() or math.inf
         self._fail(context)
         self.while_receiving()
         data = b"".join(message.chunk_data for message in request_iterator)

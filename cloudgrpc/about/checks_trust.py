@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import ssl
 import time
 from pathlib import Path
@@ -32,6 +34,9 @@ OWN_DAYS = 14  # left of a certificate that somebody else makes
 
 
 def look_at_secrets(config: Config) -> Iterator[Finding]:
+    if elses := _of_somebody_else(SECRETS, folder_of(config)):
+        yield elses
+        return
     try:
         secrets = kept(config)
         saved = last(config)
@@ -49,8 +54,20 @@ def look_at_secrets(config: Config) -> Iterator[Finding]:
         yield note(SECRETS, words, f"Save it elsewhere: {SAVE_SECRETS}")
 
 
+def _of_somebody_else(check: str, folder: Path) -> Finding | None:
+    """As root sees those of a service's user. To be told to take them would shut that one out."""
+    with contextlib.suppress(OSError):  # what cannot be looked at is told by who reads it
+        if (owner := folder.stat().st_uid) != os.geteuid():
+            words = f"{folder} belongs to another user (uid {owner}), and was not looked into"
+            return note(check, words, "Run doctor as the user that the gateway or the node runs as.")
+    return None
+
+
 def look_at_certificates(config: Config) -> Iterator[Finding]:
     folder = config.data_folder / FOLDER
+    if elses := _of_somebody_else(CERTIFICATES, folder):
+        yield elses
+        return
     if not folder.is_dir():
         yield from _without(config)
         return

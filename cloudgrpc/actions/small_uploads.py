@@ -107,11 +107,7 @@ class SmallUploads:
         """
         uploads = [_Upload.of(file) for file in files if isinstance(file, SmallFile)]
         with self._counted(account_id):
-            slot = await self._parts.budget.take_to_receive(account_id)
-            try:
-                await self._take_in(account_id, uploads)
-            finally:
-                slot.release()
+            await self._take_in(account_id, uploads)
         came = (upload.outcome for upload in uploads if upload.outcome is not None)
         outcomes = [file if isinstance(file, CloudError) else next(came) for file in files]
         for outcome in outcomes:
@@ -136,12 +132,13 @@ class SmallUploads:
         try:
             async with self._turns.setdefault(account_id, asyncio.Lock()):
                 await self._begin(uploads)
-            going = [upload for upload in uploads if upload.outcome is None]
-            await _seal(going)
-            async with asyncio.TaskGroup() as sending:
-                for upload in going:
-                    sending.create_task(self._send(upload))
-            await self._commit([upload for upload in going if upload.outcome is None])
+            # Only now: a drive may be locked for long, and its batches must not hold the room of all meanwhile.
+            slot = await self._parts.budget.take_to_receive(account_id)
+            try:
+                await self._send_all([upload for upload in uploads if upload.outcome is None])
+            finally:
+                slot.release()
+            await self._commit([upload for upload in uploads if upload.outcome is None])
         finally:
             if lost := [upload.wanted.upload_id for upload in uploads if upload.is_lost]:
                 await self._parts.db.run(small_uploads.abandon, lost)
@@ -152,9 +149,16 @@ class SmallUploads:
         for upload, one in zip(uploads, begun, strict=True):
             upload.note(one)
 
+    async def _send_all(self, uploads: Sequence[_Upload]) -> None:
+        await _seal(uploads)
+        async with asyncio.TaskGroup() as sending:
+            for upload in uploads:
+                sending.create_task(self._send(upload))
+
     async def _send(self, upload: _Upload) -> None:
+        chunks, upload.chunks = upload.chunks, []  # they must be gone when others take their room
         try:
-            for chunk in upload.chunks:
+            for chunk in chunks:
                 kept = await store(self._parts.nodes, chunk)
                 upload.quorum = kept.quorum
                 length = len(upload.file.content)

@@ -137,7 +137,7 @@ def _refuse_foreign(path: Path, node_id: str) -> Identity | None:
 
 def _make_root(path: Path, disk: Os) -> None:
     if not path.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the gateway's folder, too, if it comes later
         path.mkdir(mode=0o700, exist_ok=True)
         disk.fsync_folder(path.parent)
 

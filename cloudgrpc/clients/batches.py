@@ -11,7 +11,7 @@ import grpc
 from cloudgrpc import rpc
 from cloudgrpc.clients.calls import AWAY
 from cloudgrpc.clients.local_files import check_local_name, local_fault, mime_type
-from cloudgrpc.clients.sending import SMALL_TIMEOUT_S, Uploaded
+from cloudgrpc.clients.sending import Uploaded
 from cloudgrpc.clients.source import source_of
 from cloudgrpc.errors import CloudError, Internal, NotOffered
 from cloudgrpc.pb import cloud_storage_pb2 as pb
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from cloudgrpc.clients.calls import Calls
     from cloudgrpc.clients.session import Session
+
+TIMEOUT_S = 300.0  # for the four of a mebibyte each that may be under way, by a line of 128 kbit/s
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Batch:
         """Send what waits. Raises: what the gateway told of the call, or of the first that is to be sent again."""
         sent = self._waiting()
         request = pb.UploadFilesRequest(session_token=self._session.token, files=[parcel.message for parcel in sent])
-        future = self._session.gateway.files.UploadFiles.future(request, timeout=SMALL_TIMEOUT_S)
+        future = self._session.gateway.files.UploadFiles.future(request, timeout=TIMEOUT_S)
         with self._calls.under_way(future):
             try:
                 reply = future.result()

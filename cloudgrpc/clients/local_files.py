@@ -103,7 +103,8 @@ def check_local_name(path: Path, name: str) -> str:
     try:
         return check_name(name, "name")
     except InvalidField as error:
-        raise LocalFile(path=path, reason=f"cannot be kept under its name: {error}") from error
+        reason = f"cannot be kept under its name, which {error.facts['reason']}"
+        raise LocalFile(path=path, reason=reason) from error
 
 
 def check_regular(mode: int, path: Path) -> None:

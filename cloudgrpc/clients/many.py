@@ -70,8 +70,10 @@ class Crew:
         # A lone one goes as it always did.
         batches = deque(_batches(tiny) if many and len(tiny) > 1 else ())
         singly = [item for item in known if item.size > SMALL_FILE_BYTES] if batches else known
-        small = deque(item for item in singly if item.size <= PIECE_BYTES)
-        large = deque(item for item in singly if item.size > PIECE_BYTES)
+        # Of chunks that come singly a gateway takes in no more at once, and of a slow line it refuses those that wait.
+        most = SMALL_FILE_BYTES if many else PIECE_BYTES
+        small = deque(item for item in singly if item.size <= most)
+        large = deque(item for item in singly if item.size > most)
         works = [partial(self._work, [large, small], one)] * LARGE_WORKERS
         works += [partial(self._work, [small], one)] * (WORKERS - LARGE_WORKERS)
         if many:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Reply = TypeVar("Reply")
 
-SMALL_TIMEOUT_S = 60.0  # for a file that fits one message
+SMALL_TIMEOUT_S = 60.0  # for a small file; larger ones side by side may take longer on a slow line
 
 
 @dataclass(frozen=True)

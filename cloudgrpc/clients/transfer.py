@@ -160,7 +160,7 @@ class Transfers:
     def _upload(self, source: Source, metadata: pb.FileMetadata, meter: Meter) -> Uploaded:
         pieces = Pieces(source, 0, source.size, meter.moved)
         head = pb.UploadFileRequest(metadata=metadata).SerializeToString()
-        if source.size <= rpc.PIECE_BYTES:
+        if source.size <= rpc.SMALL_FILE_BYTES:
             reply = self._sender.send_small(head, pieces)
         else:
             reply = self._sender.send(self._session.gateway.upload, head, pieces)

@@ -41,6 +41,7 @@ class Reconciliation:
     lost: checks.Lost
     payments_waiting: int  # that have not come to their end at Campay
     is_compared: bool  # what Campay knows with what this database knows
+    sells: bool  # there is an account at Campay; without one it can never be asked
     payments_unknown: list[str]
     files_unknown: int  # on nodes: of what was stored after the backup
 
@@ -48,8 +49,10 @@ class Reconciliation:
         """In words what must be waited for; "" when all was looked at."""
         nodes = self.nodes_waiting
         words = [f"not looked at since the restore: {', '.join(nodes)}"] if nodes else []
-        if not self.is_compared:
+        if not self.is_compared and self.sells:
             words.append("payments were not compared with Campay yet")
+        elif not self.is_compared:
+            words.append("payments cannot be compared, for this gateway has no account at Campay")
         return "; ".join(words)
 
 
@@ -173,6 +176,7 @@ def _reconciliation(row: Cluster, restored_at: int, *, sells: bool) -> Reconcili
         payments_waiting=int(payments),
         # Who never sold anything has nothing to compare.
         is_compared=_is_compared(restored_at) or (not sells and not Payment.select().exists()),
+        sells=sells,
         payments_unknown=[message for (message,) in unknown],
         files_unknown=_unknown().count(),
     )

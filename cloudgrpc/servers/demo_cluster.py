@@ -65,7 +65,8 @@ class DemoCluster:
         self._were_ready: set[str] = set()
         self._closing = threading.Event()
         logs = plan.folder / "logs"
-        logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (plan.folder, logs):  # of several that are made only the last would get the mode
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
         def child(name: str, *words: str) -> Child:
             return Child(

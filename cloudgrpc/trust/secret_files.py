@@ -48,7 +48,8 @@ def kept(config: Config) -> list[Kept]:
         path = file_of(config, key)
         text = (private.read(path) or b"").decode(errors="replace") if path else _configured(config, key)
         lines = rotation.lines_of("\n".join([text, *_old(config, key)]))
-        prints = [rotation.print_of(line, is_key=key == MASTER, place=path) for line in lines]
+        place = path or "[{}] {}".format(*key)
+        prints = [rotation.print_of(line, is_key=key == MASTER, place=place) for line in lines]
         changed_at = path.stat().st_mtime if path and lines else None
         found.append(Kept(name, secret_place(config, key), prints, changed_at))
     return found

@@ -134,6 +134,10 @@ def test_its_screen_says_where_everything_is_and_what_to_type(demo: Demo) -> Non
     assert len(demo.children()) == CHILDREN
 
 
+def test_what_it_keeps_is_for_its_owner_only(demo: Demo) -> None:
+    assert demo.data.stat().st_mode & 0o077 == 0
+
+
 def test_a_person_buys_room_with_a_test_number(demo: Demo) -> None:
     person = start_shell(demo, "enroll", "buyer@example.com", "Buyer")
     wait(lambda: "OTP code for buyer@example.com: " in demo.screen, "the code", demo)

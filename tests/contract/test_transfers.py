@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cloudgrpc.actions.budget import CHUNKS_IN_FLIGHT, CHUNKS_OF_UPLOADS, SLOW_OF_ONE
+from cloudgrpc.actions.budget import CHUNKS_IN_FLIGHT, CHUNKS_OF_ONE, CHUNKS_OF_UPLOADS, SLOW_OF_ONE
 from cloudgrpc.actions.downloads import CHUNKS_PER_LOOK
 from cloudgrpc.actions.small_uploads import SmallFile
 from cloudgrpc.core.chunking import CHUNK_BYTES
@@ -453,5 +453,23 @@ def test_a_batch_whose_client_has_left_never_ends_its_retry(
         assert first.cancelled()
         assert [type(outcome) for outcome in await second] == [Answer] * 3
         assert database.used(alice.account_id) == (15, 0)
+
+    asyncio.run(work())
+
+
+def test_batches_that_wait_for_their_drive_take_no_room_from_others(
+    database: Meta, stores: dict[str, FakeNode], alice: Caller
+) -> None:
+    async def work() -> None:
+        slow = SlowToTakeUp(database.database, small_uploads.begin)
+        gateway = Gateway(database, stores, slow)  # type: ignore[arg-type]
+        batches = [
+            asyncio.create_task(gateway.small_uploads.upload(alice.account_id, [SmallFile(wish, b"12345")]))
+            for wish in (wish_for(alice, f"file{number}", 5) for number in range(CHUNKS_OF_ONE))
+        ]
+        await slow.holds.wait()
+        await gateway.whole_budget(alice.account_id)
+        slow.go_on.set()
+        assert [type(outcome) for (outcome,) in await asyncio.gather(*batches)] == [Answer] * CHUNKS_OF_ONE
 
     asyncio.run(work())

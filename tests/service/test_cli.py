@@ -27,6 +27,15 @@ if TYPE_CHECKING:
 
 HELP_S = 0.15
 READY_S = 2.0
+INTERRUPTS = """
+import os, signal, sys
+class Interrupts:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == "cloudgrpc.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts)
+"""
 
 
 @pytest.fixture
@@ -73,6 +82,14 @@ def seconds_of_cpu(*words: str) -> float:
 
 
 # Help and usage
+
+
+def test_a_ctrl_c_while_the_program_is_loaded_ends_it_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTS)
+    environment = {**clean_environment(), "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "cloudgrpc", "--version"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (-signal.SIGINT, "")
 
 
 def test_help_lists_every_role_and_every_exit_code(idle: Cluster) -> None:
@@ -302,6 +319,13 @@ def test_told_to_stop_gateway_and_node_end_well(make_cluster: Callable[..., Clus
         os.kill(program.pid, number)
         assert program.wait(10) == Exit.OK
         assert "Traceback" not in program.err.read_text()
+
+
+def test_a_node_that_comes_first_makes_the_data_folder_for_its_owner_only(idle: Cluster) -> None:
+    idle.data.rmdir()
+    idle.start_node("node1", ready=False, cluster_secret="one of the settings, not a file")
+    idle.wait(lambda: idle.node_folder("node1").is_dir(), what="its folder")
+    assert idle.data.stat().st_mode & 0o077 == 0
 
 
 def test_what_the_data_folder_holds_is_for_its_owner_only(idle: Cluster) -> None:

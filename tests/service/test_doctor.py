@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     Doctor = Callable[..., "Told"]
 
+NOBODY = 65_534
+
 
 class Told:
     """What one run told."""
@@ -273,6 +275,28 @@ def test_secrets_that_others_can_read_are_told(ask: Doctor, folder: Path) -> Non
     told = ask()
     assert str(key) in told.of("secrets", "wrong")
     assert "a secret of some length" not in json.dumps(told.document)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can look at what another user's gateway keeps")
+def test_to_root_the_secrets_of_another_user_are_no_fault_and_not_to_be_taken(ask: Doctor, folder: Path) -> None:
+    for name in ("secrets", "certs"):
+        (folder / name).mkdir(parents=True, mode=0o700)
+        os.chown(folder / name, NOBODY, NOBODY)
+        key = folder / name / "cluster.key"
+        key.write_text("a secret of some length\n")
+        key.chmod(0o600)
+        os.chown(key, NOBODY, NOBODY)
+    told = ask()
+    assert told.wrong == set()
+    assert "another user" in told.of("secrets", "note")
+    assert "another user" in told.of("certificates", "note")
+    assert "chown" not in json.dumps(told.document)
+
+
+def test_a_secret_in_the_settings_that_is_wrong_is_told_by_its_place(ask: Doctor) -> None:
+    told = ask(cluster_secret="hush")
+    assert told.of("secrets", "wrong").startswith("[cluster] secret: is damaged")
+    assert "hush" not in json.dumps(told.document)
 
 
 def test_a_disk_with_less_than_nodes_leave_free_is_told(ask: Doctor, folder: Path) -> None:

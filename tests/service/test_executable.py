@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AN_HOUR_S = 3600
+# A process as its loader starts it, which is us.
+HELD = """
+import sys
+sys.frozen, sys._MEIPASS = True, sys.argv[1]
+from cloudgrpc.executable import settle_in
+settle_in()
+print("settled in", flush=True)
+input()
+"""
 
 
 def unpacked(parent: Path, loader: int, *, age_s: float = 0, runs: bool = True, name: str = "abcDEF") -> Path:
@@ -113,6 +122,22 @@ def test_what_is_not_ours_is_never_touched(own: Path, dead: int, tmp_path: Path)
     before = sorted(own.parent.rglob("*"))
     assert sweep(own.parent, own) == []
     assert sorted(own.parent.rglob("*")) == before
+
+
+def test_a_folder_in_use_is_locked_for_what_clears_up_tmp(tmp_path: Path) -> None:
+    """systemd-tmpfiles skips what is locked, as flock(2) does it, with all below."""
+    folder = tmp_path / f"_MEI{os.getpid():08x}abcdef"
+    folder.mkdir()
+    command = [sys.executable, "-c", HELD, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"settled in\n"
+        own = os.open(folder, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        process.communicate(b"\n")
+        fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(own)
 
 
 def test_a_second_signal_within_a_moment_is_the_first_one_passed_on(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from cloudgrpc.actions.budget import CHUNKS_OF_ONE
 from cloudgrpc.clients import calls
 from cloudgrpc.clients.calls import Stopped
 from cloudgrpc.clients.local_tree import LocalTree, plan
@@ -33,7 +34,7 @@ from cloudgrpc.errors import (
     SessionEnded,
     UploadDiffers,
 )
-from cloudgrpc.rpc import SMALL_FILE_BYTES
+from cloudgrpc.rpc import PIECE_BYTES, SMALL_FILE_BYTES
 from cloudgrpc.wire import split_data
 from fake_gateway import DATA, FILE_ID, FakeGateway, Progress, checksum_of, serving
 
@@ -305,6 +306,43 @@ def test_no_message_holds_more_bytes_than_it_should(fake: FakeGateway, session: 
     found = plan(list(output.iterdir()), "", "", is_recursive=False)
     assert TreeUpload(session, Transfers(session), Unwatched()).run(found).files == 9
     assert sorted(map(len, fake.batches)) == [1, 4, 4]
+
+
+def test_a_slow_line_has_the_time_to_bring_what_goes_side_by_side(
+    fake: FakeGateway, session: Session, output: Path
+) -> None:
+    sizes = {"batch": SMALL_FILE_BYTES, "photo": SMALL_FILE_BYTES + 1, "larger photo": PIECE_BYTES}
+    for name, size in sizes.items():
+        for number in range(4):
+            (output / f"{name} {number}").write_bytes(DATA[:size])
+    found = plan(list(output.iterdir()), "", "", is_recursive=False)
+    assert TreeUpload(session, Transfers(session), Unwatched()).run(found).files == 12
+    for name, size in sizes.items():
+        with_it = 4 if name == "batch" else 1
+        assert fake.patience_s[f"{name} 0"] > size * with_it / (5 << 10), f"{name}: at 5 KiB/s, the share of one"
+
+
+def test_of_files_that_are_not_small_no_more_are_under_way_than_a_gateway_takes_of_one_account(
+    fake: FakeGateway, session: Session, output: Path
+) -> None:
+    """It takes in so many chunks at once; of slow lines it would refuse those that wait."""
+    for number in range(12):
+        (output / f"photo {number}").write_bytes(DATA[: SMALL_FILE_BYTES + 1])
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def receive() -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        time.sleep(0.05)  # those that come at the same time do so within it
+        with lock:
+            under_way -= 1
+
+    fake.while_receiving = receive
+    found = plan(list(output.iterdir()), "", "", is_recursive=False)
+    assert TreeUpload(session, Transfers(session), Unwatched()).run(found).files == 12
+    assert 2 <= most <= CHUNKS_OF_ONE
 
 
 def test_a_lone_small_file_goes_by_itself(fake: FakeGateway, session: Session, output: Path) -> None:

@@ -144,6 +144,18 @@ def test_money_never_travels_unencrypted_to_another_machine(tmp_path: Path, host
     assert faults_of(tmp_path, environment=told) == ["[campay] base_url: needs https"]
 
 
+def test_an_address_of_campay_holds_no_password_for_it_is_printed(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, environment={"CAMPAY_BASE_URL": "https://user:hush@www.campay.net/api"})
+    assert fault.startswith("environment: CAMPAY_BASE_URL: ")
+    assert "hush" not in fault
+
+
+def test_a_list_in_the_environment_that_is_no_json_is_told_by_its_place(tmp_path: Path) -> None:
+    (fault,) = faults_of(tmp_path, environment={"CLOUDGRPC_CLUSTER_OLD_SECRETS": "hush, hush"})
+    assert fault.startswith("environment: CLOUDGRPC_CLUSTER_OLD_SECRETS: JSON is malformed")
+    assert "hush" not in fault
+
+
 def test_all_faults_are_told_at_once_each_by_its_place(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('[gateway]\nport = "many"\ncolour = "red"\n[garden]\nroses = 3\n')
