@@ -106,9 +106,9 @@ def test_beside_a_cluster_that_runs_all_is_well_and_nothing_changes(
     cluster = make_cluster(nodes=2)
     cluster.data.chmod(0o700)
     folder.symlink_to(cluster.data)
-    before = sorted(cluster.data.rglob("*"))
-    # It tells so a second after the nodes came.
+    # It tells so a second after the nodes came, and by then what they make at their start is made.
     cluster.wait(lambda: "and takes files" in ask(gateway_port=cluster.port).of("gateway", "ok"), what="being served")
+    before = sorted(cluster.data.rglob("*"))
     told = ask(gateway_port=cluster.port)
     assert (told.code, told.wrong) == (0, set())
     assert "is whole, schema at 0" in told.of("database", "ok")
