@@ -32,8 +32,8 @@ CONTRACT = ROOT / "tests" / "contract" / "cloud_storage.proto"
 BUF_LINT = """{"version": "v2", "lint": {"use": ["STANDARD"], "except": [
     "PACKAGE_DIRECTORY_MATCH", "PACKAGE_VERSION_SUFFIX", "RPC_REQUEST_STANDARD_NAME", "RPC_RESPONSE_STANDARD_NAME"]}}"""
 BUF_BREAKING = '{"version": "v2", "breaking": {"use": ["FILE"]}}'
-# Half of a test is waiting, so two workers pay on one core, too; each has a PostgreSQL and clusters of its own. One more
-# than cores saves a tenth of the time, and makes a busy machine late for tests that are about time.
+# Half of a test is waiting, so two workers pay on one core, too; each has a PostgreSQL and clusters of its own.
+# One more than cores saves a tenth of the time, and makes a busy machine late for tests that are about time.
 WORKERS = min(max(os.cpu_count() or 1, 2), 4)
 # A file's tests share a cluster, so they stay together. As they are listed: the slow ones first, the quick ones last.
 SIDE_BY_SIDE = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"]
