@@ -36,8 +36,8 @@ class Copied:
 def run(config: Config, args: argparse.Namespace) -> int | None:
     """Raises: UsageWrong, LocalFile, DatabaseInUse, DatabaseNotEmpty, DatabaseUnfit, RowNotCopied, RowDiffers,
     DatabaseUnavailable, SchemaNewer, CopyLeft."""
-    check_can_ask(yes=args.yes)
     target = _target(config, args.to)
+    check_can_ask(yes=args.yes)
     path = config.data_folder / db.SQLITE_FILE
     check_database(path, "there is no database to copy; --data-dir names the gateway's data folder")
     try:
