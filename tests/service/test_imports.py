@@ -101,7 +101,7 @@ class Start:
 
     def told_of(self, words: str) -> Told:
         """What the newest process with these words told; each is asked for once."""
-        for path in self.told.iterdir():
+        for path in self.told.glob("*.json"):
             one = json.loads(path.read_text(encoding="utf-8"))
             line = " ".join(one["words"])
             if words in line:
@@ -183,7 +183,7 @@ def node(start: Start) -> None:
 
 
 def demo_cluster(start: Start) -> None:
-    ports = ["--gateway-port", str(free_port()), "--node-port", str(free_ports(1))]
+    ports = ["--gateway-port", str(free_ports(3)), "--node-port", str(free_port())]  # HTTP and sandbox come next
     data = ["--data-dir", str(start.folder / f"demo{free_port()}")]
     start.until("Ctrl-C stops", "demo-cluster", "--nodes", "1", *ports, *data)
 
