@@ -49,6 +49,9 @@ QUICK: dict[str, object] = {
     "logging_level": "debug",
 }
 
+# Over those: no node that merely stands still for three seconds, as any process may, is given up.
+PATIENT: dict[str, Any] = {"cluster_offline_after_s": 5, "cluster_node_timeout_s": 10}
+
 # An idle gateway costs a sixth of a core when its rounds come as quickly as those tests want that wait for them.
 CALM: dict[str, Any] = {
     "upkeep_round_s": 3600,
@@ -57,9 +60,6 @@ CALM: dict[str, Any] = {
     "cluster_offline_after_s": 3600,
     "cluster_node_timeout_s": PATIENCE_S,  # a machine that is busy may stop a node for seconds
 }
-
-# Beside QUICK: nothing is taken for dead which a busy machine has stopped for seconds.
-AT_EASE: dict[str, Any] = {"cluster_offline_after_s": 10, "cluster_node_timeout_s": PATIENCE_S}
 
 # All tests come from one address, and sign in more often than a person would.
 UNLIMITED = {

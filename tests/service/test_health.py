@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
-from cluster_harness import AT_EASE, Cluster
+from cluster_harness import PATIENT, Cluster
 from program import HOST
 from user import CALL_S
 
@@ -30,7 +30,7 @@ BESIDES = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("health"), nodes=2, **AT_EASE)
+    cluster = Cluster(tmp_path_factory.mktemp("health"), nodes=2, **PATIENT)
     try:
         yield cluster.start()
     finally:

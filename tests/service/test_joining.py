@@ -39,7 +39,7 @@ from cloudgrpc.trust.identity import THE_GATEWAY, identity_of_pem, node_identity
 from cloudgrpc.trust.joined import Joined, write_joined
 from cloudgrpc.trust.papers import FOLDER, Papers
 from cloudgrpc.trust.secrets import CLUSTER, shared_secret
-from cluster_harness import AT_EASE, Cluster
+from cluster_harness import PATIENT, Cluster
 from every_rpc import call, cluster_secret
 from operating import admin_key
 from program import HOST, free_port
@@ -55,7 +55,7 @@ MINUTE_US = 60_000_000
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsCluster]:
-    cluster = TlsCluster(tmp_path_factory.mktemp("joining"), nodes=0, **AT_EASE)
+    cluster = TlsCluster(tmp_path_factory.mktemp("joining"), nodes=0, **PATIENT)
     try:
         cluster.start()
         yield cluster

@@ -30,7 +30,7 @@ from cloudgrpc.meters import Meters
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.services import metrics
 from cloudgrpc.services.metrics import GatewayFigures
-from cluster_harness import AT_EASE, Cluster
+from cluster_harness import PATIENT, Cluster
 from every_rpc import admin_key
 from program import HOST, free_port
 from user import CALL_S
@@ -61,7 +61,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        self.cluster = Cluster(folder, nodes=0, capacity_gb=100, http_port=self.port, **AT_EASE)
+        self.cluster = Cluster(folder, nodes=0, capacity_gb=100, http_port=self.port, **PATIENT)
         self.node_ports = {name: free_port() for name in ("node1", "node2")}
 
     def start(self) -> Site:
