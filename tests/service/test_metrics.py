@@ -235,7 +235,7 @@ def test_a_database_that_hangs_does_not_hold_up_a_scrape(tmp_path: Path, monkeyp
 
     async def scrapes() -> list[Figures]:
         figures = gateway_figures(tmp_path)
-        hanging = [asyncio.create_task(figures._db.read(go_on.wait)) for _ in range(db.READERS)]
+        hanging = [asyncio.create_task(figures._db.read(go_on.wait, CALL_S)) for _ in range(db.READERS)]
         async with asyncio.timeout(CALL_S):
             while figures._db.lanes["read"].busy < db.READERS:
                 await asyncio.sleep(0.001)
