@@ -37,12 +37,14 @@ class Program:
         self.err = logs / f"{name}.err"
         self.launcher: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0
 
     def start(self) -> None:
         if self.is_running:
             raise RuntimeError(f"{self.name} is running already")
         entry = [str(self.launcher)] if self.launcher else ["-m", "cloudgrpc"]
         with self.out.open("ab") as out, self.err.open("ab") as err:
+            self._said_before = out.tell()
             # A session of its own: Ctrl-C is for pytest, whose fixtures end us.
             self._process = subprocess.Popen(
                 [sys.executable, *entry, *self.words],
@@ -61,6 +63,13 @@ class Program:
     @property
     def pid(self) -> int:
         return self._running().pid
+
+    @property
+    def said(self) -> str:
+        """What it printed since it was started last."""
+        with self.out.open("rb") as out:
+            out.seek(self._said_before)
+            return out.read().decode(errors="replace")
 
     def wait(self, seconds: float = PATIENCE_S) -> int:
         """The exit code; negative for the signal that ended it."""
