@@ -24,7 +24,7 @@ import psycopg2
 from cloudgrpc import rpc
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
-from program import HOST, PATIENCE_S, Program, answers, clean_environment, free_port
+from program import HOST, PATIENCE_S, Program, answers, clean_environment, free_port, kill_all
 from user import CALL_S, User
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ class Cluster:
 
     def close(self) -> None:
         """End every process, whatever state it is in, and wait until it is gone."""
-        for program in self.programs.values():
-            program.kill()
+        kill_all(self.programs.values())
         if self._channel is not None:
             self._channel.close()
 
@@ -187,8 +186,7 @@ class Cluster:
         return self._node_ports[node_id]
 
     def kill(self, *names: str) -> None:
-        for name in names:
-            self.programs[name].kill()
+        kill_all(self.programs[name] for name in names)
 
     def stop(self, name: str) -> int:
         return self.programs[name].stop()

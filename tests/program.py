@@ -13,10 +13,14 @@ import sys
 import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
 from cloudgrpc import rpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Containers often set it. Each of the hundreds of processes would compile every module anew: 0.4 s.
 WITHOUT_BYTECODE = "PYTHONDONTWRITEBYTECODE"
@@ -82,9 +86,7 @@ class Program:
 
     def kill(self) -> None:
         """kill -9; a process that is not running stays so."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        kill_all([self])
 
     def pause(self) -> None:
         self._running().send_signal(signal.SIGSTOP)
@@ -100,6 +102,15 @@ class Program:
         if self._process is None:
             raise RuntimeError(f"{self.name} was never started")
         return self._process
+
+
+def kill_all(programs: Iterable[Program]) -> None:
+    """Side by side, for a process takes a moment to end."""
+    processes = [program._process for program in programs if program._process is not None]
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.wait()
 
 
 def clean_environment() -> dict[str, str]:

@@ -60,8 +60,16 @@ def wait_collected(cluster: Cluster, predicate: Callable[[], object], what: str)
 
 
 def end_graces(cluster: Cluster) -> None:
+    """Of a chunk not before all its files are known: its row must outlive them, or they would look like another
+    database's. So never of one that a dead upload only planned; what became of it is found as an unknown file."""
     lately = time.time_ns() // 1000 - YEAR_US // 2  # what was turned is left alone
-    execute(cluster, *(f"UPDATE {table} SET {at} = {at} - {YEAR_US} WHERE {at} > {lately}" for table, at in AGING))
+    looked_at = "(SELECT min(coalesce(inventory_at, 0)) FROM node WHERE is_online)"
+    execute(
+        cluster,
+        f"""UPDATE chunk SET unreferenced_at = unreferenced_at - {YEAR_US}
+            WHERE unreferenced_at > {lately} AND unreferenced_at < {looked_at} AND checksum <> ''""",
+        f"UPDATE stray SET first_seen_at = first_seen_at - {YEAR_US} WHERE first_seen_at > {lately}",
+    )
 
 
 def turn(cluster: Cluster, chunk_id: str, by_us: int) -> None:
