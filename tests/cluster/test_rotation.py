@@ -18,6 +18,7 @@ from cloudgrpc import cli, rpc
 from cloudgrpc.errors import Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
+from cluster_harness import PATIENT, Cluster
 from program import HOST
 from user import CALL_S
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cluster_harness import Cluster
     from user import User
 
 TRIES = 3
@@ -42,7 +42,8 @@ def elsewhere(tmp_path: Path) -> Path:
 def cluster(make_cluster: Callable[..., Cluster], elsewhere: Path) -> Cluster:
     """The gateway shares its folder with node1; node2 is on another machine, to which the secret was carried."""
     # Upkeep rests, so that no account's key is wrapped anew behind our back.
-    cluster = make_cluster(nodes=1, start=False, upkeep_round_s=3600, cluster_offline_after_s=60)
+    settings = {**PATIENT, "upkeep_round_s": 3600, "cluster_offline_after_s": 60}
+    cluster = make_cluster(nodes=1, start=False, **settings)
     cluster.start()
     secrets(elsewhere, "add", "cluster", "--from", cluster.data / "secrets" / "cluster.key")
     cluster.start_node("node2", data=elsewhere)
