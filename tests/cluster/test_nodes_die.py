@@ -25,6 +25,8 @@ SMALL = 50_000
 NODE_TIMEOUT_S = 4.0
 OFFLINE_AFTER_S = 3.0
 REPAIR_DELAY_US = 1_000_000
+# Neither to make lost copies again nor to even out how full the nodes are.
+NOTHING_MOVES: dict[str, Any] = {"upkeep_repair_delay_s": 600, "upkeep_rebalance_percent": 100}
 BIG = "node3"  # so much emptier than the others that practically every chunk is offered to it first
 
 
@@ -42,7 +44,7 @@ def repairing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def lopsided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three nodes, of which one gets a copy of practically every chunk; nothing is repaired."""
-    settings: dict[str, Any] = {**PATIENT, "cluster_node_timeout_s": NODE_TIMEOUT_S, "upkeep_repair_delay_s": 600}
+    settings: dict[str, Any] = {**PATIENT, **NOTHING_MOVES, "cluster_node_timeout_s": NODE_TIMEOUT_S}
     cluster = Cluster(tmp_path_factory.mktemp("lopsided"), nodes=0, **settings)
     try:
         cluster.start()
@@ -58,9 +60,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes of 20 MiB that both must hold every chunk."""
     settings: dict[str, Any] = {
         **PATIENT,
+        **NOTHING_MOVES,
         "drive_new_account_mb": 64,
         "drive_overcommit": 100,
-        "upkeep_repair_delay_s": 600,
     }
     cluster = Cluster(tmp_path_factory.mktemp("tiny"), nodes=2, capacity_gb=0.02, **settings)
     try:
