@@ -121,6 +121,17 @@ def is_refused(port: int, secret: str) -> bool:
     return False
 
 
+def wait_known(cluster: Cluster, changes: int) -> None:
+    """Until each process has read so many changes of the cluster's secret: a person takes longer than that from one
+    machine to the next, a script does not."""
+
+    def is_known() -> bool:
+        told = [program.err.read_text() for program in cluster.programs.values()]
+        return all(each.count("cluster.key has changed") >= changes for each in told)
+
+    cluster.wait(is_known, what="the change of the secret known everywhere")
+
+
 def test_both_keys_are_changed_under_load_and_no_request_is_lost(cluster: Cluster, elsewhere: Path) -> None:
     alice = cluster.enroll("alice@example.org")
     here = cluster.data
@@ -139,10 +150,12 @@ def test_both_keys_are_changed_under_load_and_no_request_is_lost(cluster: Cluste
         carried = elsewhere / "carried"
         carried.write_text(new_secret)
         secrets(elsewhere, "add", "cluster", "--from", carried)
+        wait_known(cluster, changes=1)
         secrets(here, "add", "master")
         new_key = fingerprints(here, "master")[1]
         secrets(here, "use", "cluster", new)
         secrets(elsewhere, "use", "cluster", new)
+        wait_known(cluster, changes=2)
         secrets(here, "use", "master", new_key)
         before_removal = work.done["download"]
         secrets(here, "remove", "cluster", old, "--yes")
