@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from user import User
 
+pytestmark = pytest.mark.timeout(300)  # one long story, which takes two minutes on a machine that is very busy
+
 NODES = ("node1", "node2")
 MARKER = b"what nobody but its owner may read"
 FILES = 20
