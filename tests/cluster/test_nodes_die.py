@@ -45,6 +45,7 @@ def repairing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def lopsided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three nodes, of which one gets a copy of practically every chunk; nothing is repaired."""
     settings: dict[str, Any] = {**PATIENT, **NOTHING_MOVES, "cluster_node_timeout_s": NODE_TIMEOUT_S}
+    settings["drive_silence_s"] = 300  # a reader waits until others have read
     cluster = Cluster(tmp_path_factory.mktemp("lopsided"), nodes=0, **settings)
     try:
         cluster.start()

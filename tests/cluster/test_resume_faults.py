@@ -66,7 +66,9 @@ class Traveller(Person):
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), **PATIENT)
+    # What is held stands still on purpose.
+    settings: dict[str, Any] = {**PATIENT, "drive_silence_s": 300}
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), **settings)
     try:
         yield cluster.start()
     finally:
@@ -221,7 +223,7 @@ def test_an_upload_goes_on_through_another_gateway(
     make_cluster: Callable[..., Cluster], postgres_database: Database, tmp_path: Path
 ) -> None:
     # The nodes do not know the other gateway, and are silent for it from the death of this one on.
-    settings: dict[str, Any] = {**PATIENT, "cluster_offline_after_s": 300}
+    settings: dict[str, Any] = {**PATIENT, "cluster_offline_after_s": 300, "drive_silence_s": 300}
     cluster = make_cluster(database=postgres_database, **settings)
     with Line(cluster.port) as line:
         alice = Traveller(cluster, cluster.enroll("alice@example.org"), tmp_path / "alice", line)
