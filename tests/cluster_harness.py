@@ -49,12 +49,16 @@ QUICK: dict[str, object] = {
     "logging_level": "debug",
 }
 
+# Over those: no node that merely stands still for three seconds, as any process may, is given up.
+PATIENT: dict[str, Any] = {"cluster_offline_after_s": 5, "cluster_node_timeout_s": 10}
+
 # An idle gateway costs a sixth of a core when its rounds come as quickly as those tests want that wait for them.
 CALM: dict[str, Any] = {
     "upkeep_round_s": 3600,
     "upkeep_inventory_s": 36000,
     "cluster_heartbeat_s": 5,
     "cluster_offline_after_s": 3600,
+    "cluster_node_timeout_s": 10,
 }
 
 
@@ -181,6 +185,17 @@ class Cluster:
     def kill(self, *names: str) -> None:
         for name in names:
             self.programs[name].kill()
+
+    def lose(self, node_id: str) -> None:
+        """Kill a node, and wait until it counts as offline; soon, for it seems to be silent long since."""
+        self.kill(node_id)
+
+        def is_gone() -> bool:
+            # Again and again: its last word may have been on its way yet.
+            self.change(f"UPDATE node SET last_heartbeat_at = last_heartbeat_at - 60000000 WHERE node_id = '{node_id}'")
+            return node_id not in self.online()
+
+        self.wait(is_gone, what=f"{node_id} going offline")
 
     def stop(self, name: str) -> int:
         return self.programs[name].stop()
