@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 MB = 1 << 20
 OWN_KEY = "the gateway's own key"
+REPAIR_S = 90.0  # see test_admin_nodes
 
 
 @pytest.fixture(scope="module")
@@ -265,11 +266,11 @@ def test_repair_begins_at_once_when_an_operator_wants_it(site: Cluster, alice: U
         told = admin(site, "repair", "--now", "--yes")
         assert "fewer copies than wanted" in told
         living = {"node1", "node2", "node3"} - {away}
-        site.wait(lambda: all(living <= set(site.holders(chunk)) for chunk in held), what="the copies made again")
+        site.wait(lambda: all(living <= set(site.holders(one)) for one in held), REPAIR_S, "the copies made again")
         assert events(site, "repair.asked")[0]["operator"] == OWN_KEY
     finally:
         site.start_node(away)
-        site.wait(lambda: settled(site), what="the third copies given up")
+        site.wait(lambda: settled(site), REPAIR_S, "the third copies given up")
 
 
 def test_a_scrub_that_is_waited_for_tells_what_it_found(site: Cluster, alice: User) -> None:
@@ -281,7 +282,7 @@ def test_a_scrub_that_is_waited_for_tells_what_it_found(site: Cluster, alice: Us
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     assert f"1 on {holder}" in admin(site, "scrub", holder, "--wait", "--yes")
     site.wait(lambda: not path.exists() or path.read_bytes() == data, what="the bad copy put away")
-    site.wait(lambda: settled(site), what="the copy made again")
+    site.wait(lambda: settled(site), REPAIR_S, "the copy made again")
 
 
 # The whole
