@@ -32,7 +32,7 @@ FILES = {f"file{number}": random.Random(number).randbytes(50_000 * (1 + number %
 CAPACITY_GB = 0.02
 PERCENT = 6  # of it may nodes differ
 REST_S = 0.7  # many rounds, and two heartbeats
-# After a look at all copies the gateway rests twenty times as long as it took, and one in which it stood still took long.
+# After a look at all copies the gateway rests twenty times as long as that took, also when it stood still meanwhile.
 REPAIR_S = 90.0
 
 
