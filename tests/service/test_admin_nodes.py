@@ -110,7 +110,8 @@ def wait_rest(cluster: Cluster) -> None:
 
     def rests() -> bool:
         copies = str(cluster.rows("SELECT chunk_id, node_id, state FROM copy ORDER BY chunk_id, node_id"))
-        is_busy = cluster.rows("SELECT 1 FROM node WHERE NOT is_online UNION SELECT 1 FROM copy WHERE state <> 'good'")
+        going = "SELECT 1 FROM copy JOIN extent ON extent.chunk_id = copy.chunk_id WHERE state <> 'good'"
+        is_busy = cluster.rows(f"SELECT 1 FROM node WHERE NOT is_online UNION {going}")
         if is_busy or not all_have(cluster, 2, set(cluster.online())):
             seen.clear()
             return False
