@@ -238,7 +238,7 @@ def test_a_lost_node_is_removed_after_what_is_lost_was_shown_and_agreed_to_twice
         (chunk,) = cluster.chunks_of(alice.upload("only copy.txt", b"only copy").file_id)
         (lost,) = cluster.holders(chunk)
         (other,) = {"node1", "node2"} - {lost}
-        cluster.lose(lost)
+        cluster.silence(lost)
         admin(cluster, "node", "remove", lost, "--yes", exit_code=Exit.NOT_NOW)
         admin(cluster, "node", "remove", other, "--lost", "--yes", exit_code=Exit.NOT_NOW)
         asked = terminal(cluster, tmp_path, "node", "remove", lost, "--lost")
@@ -262,7 +262,7 @@ def test_repair_begins_at_once_when_an_operator_wants_it(site: Cluster, alice: U
     away = site.holders(chunks[0])[0]
     held = [chunk for chunk in chunks if away in site.holders(chunk)]
     try:
-        site.lose(away)
+        site.silence(away)
         told = admin(site, "repair", "--now", "--yes")
         assert "fewer copies than wanted" in told
         living = {"node1", "node2", "node3"} - {away}

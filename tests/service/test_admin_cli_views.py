@@ -92,7 +92,7 @@ def test_missing_copies_and_lost_data_have_exit_codes_of_their_own(make_cluster:
         return lambda: exit_code_of(cluster, "--status") == code
 
     cluster.wait(leaves_with(Exit.OK), what="a healthy cluster")
-    cluster.lose("node2")
+    cluster.silence("node2")
     cluster.wait(leaves_with(Exit.MISSING), what="copies that are missing")
     told = admin(cluster, "--status", exit_code=Exit.MISSING)
     warnings, _, figures = told.partition("\n\n")

@@ -181,7 +181,7 @@ def test_an_operator_need_not_wait_for_a_node_that_is_away(cluster: Cluster, ali
     wait_rest(cluster)
     *stay, away = cluster.online()
     here = set(stay)
-    cluster.lose(away)
+    cluster.silence(away)
     on_it = [chunk_id for chunk_id, nodes in good_copies(cluster).items() if away in nodes]
     assert on_it
     waiting = ask(cluster, "StartRepair", pb.StartRepairRequest())
@@ -228,7 +228,7 @@ def test_a_lost_node_is_removed_and_what_went_with_it_is_told(cluster: Cluster, 
     alone = cluster.chunks_of(alice.upload("alone", b"only here").file_id)[0]
     wait_rest(cluster)
     keeper = min(good_copies(cluster)[alone])
-    cluster.lose(keeper)
+    cluster.silence(keeper)
 
     def is_only_there() -> bool:
         """A copy may be moving from one of the others to the next."""

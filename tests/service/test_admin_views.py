@@ -251,7 +251,7 @@ def test_a_reason_that_cannot_be_shown_is_refused(cluster: Cluster, alice: User,
 
 def test_a_node_that_is_away_is_told_with_what_it_lacks(cluster: Cluster, alice: User) -> None:
     alice.upload("a", b"x" * 500)
-    cluster.lose("node2")
+    cluster.silence("node2")
     cluster.wait(lambda: not status(cluster).can_write, what="node2 known to be offline")
     cluster.wait(lambda: status(cluster).chunks.missing > 0, what="counted")
     told = status(cluster)
