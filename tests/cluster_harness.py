@@ -205,6 +205,17 @@ class Cluster:
         for name in names:
             self.programs[name].resume()
 
+    def silence(self, node_id: str) -> None:
+        """Kill a node, and wait until it counts as offline; soon, for it seems to be silent long since."""
+        self.kill(node_id)
+
+        def is_gone() -> bool:
+            # Again and again: its last word may have been on its way yet.
+            self.change(f"UPDATE node SET last_heartbeat_at = last_heartbeat_at - 60000000 WHERE node_id = '{node_id}'")
+            return node_id not in self.online()
+
+        self.wait(is_gone, what=f"{node_id} going offline")
+
     # Waiting
 
     def wait(self, predicate: Callable[[], object], seconds: float = PATIENCE_S, what: str = "") -> None:
