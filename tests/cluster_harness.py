@@ -49,12 +49,16 @@ QUICK: dict[str, object] = {
     "logging_level": "debug",
 }
 
+# Over those: no node that merely stands still for three seconds, as any process may, is given up.
+PATIENT: dict[str, Any] = {"cluster_offline_after_s": 5, "cluster_node_timeout_s": 10}
+
 # An idle gateway costs a sixth of a core when its rounds come as quickly as those tests want that wait for them.
 CALM: dict[str, Any] = {
     "upkeep_round_s": 3600,
     "upkeep_inventory_s": 36000,
     "cluster_heartbeat_s": 5,
     "cluster_offline_after_s": 3600,
+    "cluster_node_timeout_s": 10,
 }
 
 
