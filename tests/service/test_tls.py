@@ -423,21 +423,13 @@ def test_no_chunk_is_refused_by_a_connection_whose_age_is_up() -> None:
 
 
 def test_certificates_are_renewed_while_people_and_nodes_lose_nothing(tmp_path: Path) -> None:
-    """Good for two minutes, of which the last third begins seconds after the processes do."""
-    names = [THE_GATEWAY, node_identity("node1"), node_identity("node2")]
-    tls = TlsCluster(tmp_path / "brief", nodes=2, days=120 / DAY_S, **PATIENT)
+    """Good for twelve seconds, renewed after eight: a process that stands still for three is not too late."""
+    tls = TlsCluster(tmp_path / "brief", nodes=2, days=12 / DAY_S, **PATIENT)
     try:
         tls.start()
         user = tls.enroll("bob@example.org")
-        for program in tls.programs.values():
-            program.stop()
-        aged = Authority(tls.certs, 120 / DAY_S, lambda: time.time() - 74)
-        for name in names:
-            papers = Papers(tls.certs, name)
-            certify(aged, papers, papers.names)
+        names = [THE_GATEWAY, node_identity("node1"), node_identity("node2")]
         first = {name: tls.papers(name).certificate for name in names}
-        tls.start()
-        offline = events(tls, "node.offline")
         source, back = tmp_path / "source", tmp_path / "back"
         source.write_bytes(os.urandom(6 << 20))
         with Gateway(tls.address, tls.people) as gateway:
@@ -449,7 +441,7 @@ def test_certificates_are_renewed_while_people_and_nodes_lose_nothing(tmp_path: 
                 transfers.download_file(uploaded.file_id, back)
                 assert back.read_bytes() == source.read_bytes()
                 after -= all(tls.papers(name).certificate != first[name] for name in names)
-        assert events(tls, "node.offline") == offline
+        assert events(tls, "node.offline") == []
         assert "failed at chunk" not in tls.gateway.err.read_text()
         for node_id in ("node1", "node2"):  # with fresh papers, by the next call or heartbeat
             for log, port in ((tls.gateway.err, tls.node_port(node_id)), (tls.node(node_id).err, tls.cluster_port)):
