@@ -129,7 +129,9 @@ def test_a_long_list_tells_versions_and_what_is_shared(alice: Person, bob: Perso
 
 
 def test_what_lies_below_is_listed_drawn_and_found(alice: Person) -> None:
-    said = alice.script_here("ls -R photos", "tree photos", "tree -d -L 1", "cd photos", "find BEACH", "find . --larger 4k")
+    said = alice.script_here(
+        "ls -R photos", "tree photos", "tree -d -L 1", "cd photos", "find BEACH", "find . --larger 4k"
+    )
     assert "/photos:\n" in said
     assert "\n/photos/2026:\n" in said
     assert "/photos\n├── 2026/\n│   └── beach.jpg\n└── cat.jpg\n\n1 folder, 2 files\n" in said
