@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cloudgrpc.errors import CloudError
     from cloudgrpc.rpc import Tls
 
-PATIENCE_S = 2.0
+PATIENCE_S = 5.0  # with somebody who has just hung up, but whose machine may be busy
 NEVER_CONNECTED = "failed to connect"  # a connection that breaks later was one that both agreed on
 # What gRPC says, among other words, when it reached somebody and could not agree with them. Where nobody answers at
 # all, there is nothing to look at.

@@ -25,6 +25,7 @@ from cloudgrpc import rpc
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
 from program import HOST, PATIENCE_S, Program, answers, clean_environment, free_port, kill_all
+from turned_clocks import wait_offline
 from user import CALL_S, User
 
 if TYPE_CHECKING:
@@ -188,11 +189,6 @@ class Cluster:
     def kill(self, *names: str) -> None:
         kill_all(self.programs[name] for name in names)
 
-    def lose(self, node_id: str) -> None:
-        """kill -9, and the gateway counts it as offline at once; else it would wait for signs of life."""
-        self.kill(node_id)
-        self.change(f"UPDATE node SET is_online = FALSE WHERE node_id = '{node_id}'")
-
     def stop(self, name: str) -> int:
         return self.programs[name].stop()
 
@@ -208,13 +204,7 @@ class Cluster:
     def silence(self, node_id: str) -> None:
         """Kill a node, and wait until it counts as offline; soon, for it seems to be silent long since."""
         self.kill(node_id)
-
-        def is_gone() -> bool:
-            # Again and again: its last word may have been on its way yet.
-            self.change(f"UPDATE node SET last_heartbeat_at = last_heartbeat_at - 60000000 WHERE node_id = '{node_id}'")
-            return node_id not in self.online()
-
-        self.wait(is_gone, what=f"{node_id} going offline")
+        wait_offline(self, node_id)
 
     # Waiting
 

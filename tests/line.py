@@ -24,13 +24,16 @@ class Line:
         self._pumps: list[threading.Thread] = []
         self._listener = socket.create_server((HOST, 0))
         self.address = f"{HOST}:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # who waits there would else be given one more, which nobody closes
         self._listener.close()
+        self._accepting.join(PATIENCE_S)
         for way in (self.up, self.down):
             way.release()
         for each in self._sockets:

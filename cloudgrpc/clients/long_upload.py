@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from cloudgrpc.clients.source import Source
 
 FINISH_TIMEOUT_S = 600.0  # a gateway that does not know all of the content reads it back from its nodes
-ASK_TIMEOUT_S = 3.0  # once a person has pressed Ctrl-C
+ASK_TIMEOUT_S = 5.0  # once a person has pressed Ctrl-C
 
 # After these nobody can go on with it. An upload that ended is no such case: another process may have taken it over.
 HOPELESS = (FileChanged, VersionMoved)

@@ -266,7 +266,7 @@ def reason(store: Any) -> str:
 
 def wait_for_reason(store: Any, wanted: str) -> None:
     """The trial whether it can write again is made beside the answer."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while reason(store) != wanted:
         assert time.monotonic() < deadline, reason(store)
         time.sleep(0.002)

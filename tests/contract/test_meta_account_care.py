@@ -70,7 +70,7 @@ def test_a_turn_is_taken_also_while_the_last_one_is_forgotten(database: Meta) ->
 
 def test_a_code_too_many_changes_nothing(database: Meta) -> None:
     database.run(accounts.remember_code, EMAIL, "first", [ONCE], visitor())
-    with pytest.raises(TooManyCodes, match="3600 s"):
+    with pytest.raises(TooManyCodes, match=r"3[56]\d\d s"):
         database.run(accounts.remember_code, EMAIL, "second", [ONCE], visitor())
     assert database.run(accounts.judge_code, EMAIL, "first", new_id(), [], visitor()) == (Verdict.OK, 0)
 

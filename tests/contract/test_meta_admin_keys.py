@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -216,20 +217,23 @@ def test_good_keys_do_not_wait_for_the_guesses_of_others(office: Office) -> None
     """Twenty dashboards ask at once, while somebody elsewhere guesses."""
     key = office.add("dashboard", "view")
 
-    async def look() -> list[float]:
+    judged: list[None] = []
+
+    async def look() -> int:
         VISITOR.set(Visitor("", "192.0.2.1", "a dashboard"))
-        await office.admins.check(key, Role.VIEW)
-        spans = []
         for _ in range(50):
-            started = time.perf_counter()
             await office.admins.check(key, Role.VIEW)
-            spans.append(time.perf_counter() - started)
-        return spans
+        return len(judged)
+
+    async def guess_once() -> None:
+        with suppress(CloudError):
+            await office.admins.check("wrong")
+        judged.append(None)
 
     async def guess() -> None:
         VISITOR.set(Visitor("", "198.51.100.2", "a guesser"))
-        await asyncio.gather(*(office.admins.check("wrong") for _ in range(200)), return_exceptions=True)
+        await asyncio.gather(*(guess_once() for _ in range(200)))
 
-    (spans, _) = office.act(look(), guess())
-    assert sorted(spans)[25] < 0.02
+    (judged_meanwhile, _) = office.act(look(), guess())
+    assert judged_meanwhile < 150
     assert not office.admins._guesses, "nothing is kept of hosts that are done"

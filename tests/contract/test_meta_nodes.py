@@ -235,13 +235,13 @@ def test_a_heartbeat_of_an_unknown_node_or_folder_is_refused(database: Meta, ali
 
 
 def test_a_node_not_heard_of_goes_offline_once(database: Meta, alice: Caller) -> None:
-    database.age("node", "last_heartbeat_at", 16 * SECOND, "node_id = 'node1'")
-    database.age("node", "last_heartbeat_at", 10 * SECOND, "node_id = 'node2'")
-    called = database.race([functools.partial(nodes.call_late, 15 * SECOND)] * 3)
+    database.age("node", "last_heartbeat_at", HOUR + SECOND, "node_id = 'node1'")
+    database.age("node", "last_heartbeat_at", HOUR // 2, "node_id = 'node2'")
+    called = database.race([functools.partial(nodes.call_late, HOUR)] * 3)
     assert sorted(called) == [[], [], ["node1"]]
     assert [one.is_online for one in database.read(nodes.all_nodes)] == [False, True, True]
     assert node(database, "node1").offline_since_at is not None
-    assert database.run(nodes.call_late, 15 * SECOND) == []
+    assert database.run(nodes.call_late, HOUR) == []
     assert database.events("node.offline") == 1
     assert database.read(nodes.pool_capacity) == 3 * GB  # what was promised stays promised
 
@@ -323,9 +323,9 @@ def test_a_copy_that_is_doomed_or_of_a_chunk_that_is_going_is_not_taken(database
 def test_a_chunk_is_short_when_a_node_went_longer_ago_than_the_delay(database: Meta, alice: Caller) -> None:
     chunk_id = put(database, alice, "node1", "node2")
     assert shortages(database) == {}
-    database.set_offline("node2", for_us=60 * SECOND)
-    assert shortages(database, delay_us=61 * SECOND) == {}
-    short = shortages(database, delay_us=59 * SECOND)[chunk_id]
+    database.set_offline("node2", for_us=HOUR)
+    assert shortages(database, delay_us=HOUR + 60 * SECOND) == {}
+    short = shortages(database, delay_us=HOUR - SECOND)[chunk_id]
     assert (short.missing, set(short.holders), short.barred) == (1, {"node1", "node2"}, frozenset())
     assert (short.length, short.checksum) == (10 + TAG_BYTES, f"sum-{chunk_id}")
     beat(database, "node2")

@@ -364,11 +364,12 @@ def test_a_key_is_not_shown_by_accident(authority: Authority, folder: Path) -> N
 
 
 @pytest.mark.parametrize("days", [90, 1, 300 / DAY_S, 3 / DAY_S])
-def test_papers_are_due_when_a_third_of_their_time_is_left(tmp_path: Path, folder: Path, days: float) -> None:
-    papers = join(Authority.create(tmp_path / "a", days), folder)
-    now = time.time()
-    assert papers.expires_at == pytest.approx(now + days * DAY_S, abs=3)
-    assert papers.renew_at == pytest.approx(now + days * DAY_S * 2 / 3, abs=3)
+def test_papers_are_due_when_a_third_of_their_time_is_left(
+    tmp_path: Path, folder: Path, days: float, clock: Clock
+) -> None:
+    papers = join(Authority.create(tmp_path / "a", days, clock), folder)
+    assert papers.expires_at == pytest.approx(clock.now + days * DAY_S, abs=2)
+    assert papers.renew_at == pytest.approx(clock.now + days * DAY_S * 2 / 3, abs=2)
 
 
 # Several authorities
@@ -489,7 +490,7 @@ def test_where_people_are_shown_another_certificate_that_one_is_known(config: Co
 
 
 def test_a_certificate_that_is_due_renews_itself_while_its_role_runs(tmp_path: Path) -> None:
-    authority, papers = Authority.create(tmp_path / FOLDER, 3 / DAY_S), Papers(tmp_path / FOLDER, THE_GATEWAY)
+    authority, papers = Authority.create(tmp_path / FOLDER, 1 / DAY_S), Papers(tmp_path / FOLDER, THE_GATEWAY)
     serial = certify(authority, papers, ["drive.example.org"])
 
     async def renewed() -> None:

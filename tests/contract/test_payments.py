@@ -97,10 +97,17 @@ class Buying:
         self.database.age("payment", "created_at", micros)
 
 
-@pytest.fixture
-def campay() -> Iterator[SandboxServer]:
+@pytest.fixture(scope="module")
+def shared_campay() -> Iterator[SandboxServer]:
+    """One for all, since its end takes longer than most tests."""
     with SandboxServer() as server:
         yield server
+
+
+@pytest.fixture
+def campay(shared_campay: SandboxServer) -> SandboxServer:
+    shared_campay.forget()
+    return shared_campay
 
 
 @pytest.fixture

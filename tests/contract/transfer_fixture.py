@@ -118,7 +118,7 @@ class Gateway:
 
     async def whole_budget(self, account_id: str) -> None:
         """Returns once everything that can be taken at once could be."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             taken = [await self.budget.take_to_receive(account_id) for _ in range(CHUNKS_OF_ONE)]
             taken += [await self.budget.take_to_receive("other") for _ in range(CHUNKS_OF_UPLOADS - CHUNKS_OF_ONE)]
         for slot in taken:

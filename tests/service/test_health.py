@@ -110,7 +110,7 @@ def test_writes_without_a_quorum_are_told_at_once_to_who_watches(cluster: Cluste
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
     told("SERVING")
-    cluster.lose("node2")
+    cluster.silence("node2")
     told("NOT_SERVING")
     wait_for("NOT_SERVING", cluster.channel, WRITING, cluster)
     wait_for("SERVING", cluster.channel, OURS - WRITING, cluster)

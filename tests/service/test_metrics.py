@@ -291,7 +291,7 @@ def test_status_metrics_and_a_recount_agree_whatever_happened(site: Site, alice:
     bob.delete(bob.upload("purged", b"123").file_id, permanent=True)
     bob.begin("resting", 77)
     site.cluster.wait(lambda: agreement(site) == [], what="agreement")
-    site.cluster.lose("node2")
+    site.cluster.silence("node2")
     troubles = ["Nothing can be stored: nodes that take new chunks: 1, needed: 2."]
     wait_for_readiness(site, 503, {"ready": False, "troubles": troubles, "version": __version__})
     alice.delete(alice.upload("meanwhile", b"").file_id)

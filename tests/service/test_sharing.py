@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from user import CALL_S, User, refused, upload_messages
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("sharing"), nodes=1, capacity_gb=2000)
+    settings = {**CALM, "upkeep_round_s": 0.3}  # for shares to end
+    cluster = Cluster(tmp_path_factory.mktemp("sharing"), nodes=1, capacity_gb=2000, **settings)
     try:
         yield cluster.start()
     finally:

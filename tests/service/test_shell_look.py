@@ -95,7 +95,7 @@ def bob(drive: Drive, tmp_path: Path) -> Person:
 
 
 def json_of(person: Person, *words: str) -> Any:
-    return json.loads(person.shell(*words))
+    return json.loads(person.here(*words))
 
 
 def test_a_script_keeps_its_current_folder_from_line_to_line(alice: Person) -> None:
@@ -105,10 +105,10 @@ def test_a_script_keeps_its_current_folder_from_line_to_line(alice: Person) -> N
 
 
 def test_a_script_that_fails_names_its_line(alice: Person) -> None:
-    said = alice.shell(said="# look\n\ncd photos\nls nowhere\npwd\n", exit_code=Exit.NOT_FOUND)
+    said = alice.here(said="# look\n\ncd photos\nls nowhere\npwd\n", exit_code=Exit.NOT_FOUND)
     assert "line 4: /photos/nowhere does not exist." in said
     assert "/photos\n" not in said
-    assert "cat.jpg is a file" in alice.shell("cd", "/photos/cat.jpg", exit_code=Exit.USAGE)
+    assert "cat.jpg is a file" in alice.here("cd", "/photos/cat.jpg", exit_code=Exit.USAGE)
 
 
 def test_a_list_tells_sizes_dates_ids_and_names_folders_first(alice: Person, drive: Drive) -> None:
@@ -121,7 +121,7 @@ def test_a_list_tells_sizes_dates_ids_and_names_folders_first(alice: Person, dri
 
 
 def test_a_long_list_tells_versions_and_what_is_shared(alice: Person, bob: Person) -> None:
-    said = alice.shell("ls", "-l", "/", "/photos")
+    said = alice.here("ls", "-l", "/", "/photos")
     assert re.search(r"yes +[0-9a-f]{32} +photos/", said)
     assert re.search(r" 2 +[0-9a-f]{32} +cat\.jpg", said)
     assert "/:\n" in said
@@ -129,7 +129,9 @@ def test_a_long_list_tells_versions_and_what_is_shared(alice: Person, bob: Perso
 
 
 def test_what_lies_below_is_listed_drawn_and_found(alice: Person) -> None:
-    said = alice.script("ls -R photos", "tree photos", "tree -d -L 1", "cd photos", "find BEACH", "find . --larger 4k")
+    said = alice.script_here(
+        "ls -R photos", "tree photos", "tree -d -L 1", "cd photos", "find BEACH", "find . --larger 4k"
+    )
     assert "/photos:\n" in said
     assert "\n/photos/2026:\n" in said
     assert "/photos\n├── 2026/\n│   └── beach.jpg\n└── cat.jpg\n\n1 folder, 2 files\n" in said
@@ -149,7 +151,7 @@ def test_wildcards_name_what_fits_and_a_name_of_their_very_letters_goes_first(al
 
 
 def test_everything_about_a_thing_is_told_by_path_and_by_id(alice: Person, drive: Drive) -> None:
-    said = alice.shell("stat", "/photos/cat.jpg", drive.ids["/photos"])
+    said = alice.here("stat", "/photos/cat.jpg", drive.ids["/photos"])
     for line in (
         r"Path +/photos/cat.jpg",
         "Size +5 B",
@@ -163,7 +165,7 @@ def test_everything_about_a_thing_is_told_by_path_and_by_id(alice: Person, drive
 
 
 def test_what_is_missing_does_not_keep_the_others_from_being_told(alice: Person) -> None:
-    said = alice.shell("stat", "nowhere", "/notes.txt", exit_code=Exit.NOT_FOUND)
+    said = alice.here("stat", "nowhere", "/notes.txt", exit_code=Exit.NOT_FOUND)
     assert "/nowhere does not exist." in said
     assert "Path         /notes.txt" in said
     assert "1 of 2 could not be found." in said
@@ -204,20 +206,20 @@ def test_json_is_one_document_with_nothing_lost(alice: Person, drive: Drive) -> 
 
 def test_a_folder_of_several_pages_is_listed_whole(alice: Person) -> None:
     assert [entry["name"] for entry in json_of(alice, "ls", "--json", "many")] == [f"{n:04}" for n in range(MANY)]
-    assert len(alice.shell("ls", "many").splitlines()) == 1 + MANY
+    assert len(alice.here("ls", "many").splitlines()) == 1 + MANY
 
 
 def test_sums_and_room_add_up(alice: Person) -> None:
     sums = {entry["path"]: entry for entry in json_of(alice, "du", "--json", "-d", "2", "photos")}
     assert sums["/photos/2026"] == {"path": "/photos/2026", "size": 5000, "files": 1}
     assert sums["/photos"] == {"path": "/photos", "size": 5005, "files": 2}
-    assert re.search(r"4\.9 KB +2 files +/photos\n", alice.shell("du", "-d", "0", "photos"))
+    assert re.search(r"4\.9 KB +2 files +/photos\n", alice.here("du", "-d", "0", "photos"))
     room = json_of(alice, "storage", "--json")
     parts = ("live_bytes", "version_bytes", "trash_bytes", "reserved_bytes")
     assert room["used_bytes"] == sum(room[part] for part in parts)
     assert room["version_bytes"] == len("meow")
     assert sum(room["by_type"].values()) == room["used_bytes"]
-    assert "older versions" in alice.shell("storage")
+    assert "older versions" in alice.here("storage")
 
 
 def test_history_tells_the_newest_first_and_as_many_as_wished(alice: Person, bob: Person) -> None:
@@ -225,7 +227,7 @@ def test_history_tells_the_newest_first_and_as_many_as_wished(alice: Person, bob
     assert len(told) == 1005
     assert [entry["time"] for entry in told] == sorted((entry["time"] for entry in told), reverse=True)
     assert any(BOB in json.dumps(entry) for entry in json_of(alice, "history", "--json"))
-    assert len(alice.shell("history", "-n", "3").splitlines()) == 4
+    assert len(alice.here("history", "-n", "3").splitlines()) == 4
 
 
 def test_content_is_piped_byte_for_byte_and_kept_from_a_terminal_if_it_is_no_text(alice: Person) -> None:
@@ -271,7 +273,7 @@ def test_tab_shows_what_can_come_next(alice: Person, bob: Person) -> None:
     screen.enter(f"{BOB} shared:{ALICE}/photos>")
     screen.terminal.send("cat \t")
     screen.wait("2026/")
-    assert "cat.jpg" in screen.text
+    screen.wait("cat.jpg")
     screen.type("\x03", "photos>")
     screen.terminal.send("sha\t")
     screen.wait("Show what others share with you.")

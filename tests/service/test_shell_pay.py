@@ -21,7 +21,7 @@ from cloudgrpc.shell.buying import Buying, Wish
 from cloudgrpc.shell.completer import Completer
 from cloudgrpc.shell.shell import Shell
 from cloudgrpc.shell.sign_in import AtStdin
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from person import Person
 from program import HOST
 from sandbox import SandboxServer
@@ -45,7 +45,8 @@ def campay() -> Iterator[SandboxServer]:
 
 @pytest.fixture(scope="module")
 def shop(campay: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("shop"), nodes=1, capacity_gb=100, **campay.variables())
+    settings = {**CALM, "upkeep_round_s": 0.3, **campay.variables()}  # for payments to be looked at
+    cluster = Cluster(tmp_path_factory.mktemp("shop"), nodes=1, capacity_gb=100, **settings)
     try:
         yield cluster.start()
     finally:
@@ -300,7 +301,7 @@ def test_whoever_does_not_say_yes_buys_nothing(alice: Person, typed: str) -> Non
 
 def test_ctrl_c_leaves_the_payment_under_way_and_tells_how_to_look_later(alice: Person) -> None:
     terminal = alice.terminal("pay", "buy", "--tier", "basic", "--phone", NEVER, "--yes")
-    terminal.expect(r"Waiting for the confirmation.* 1:5\d")
+    terminal.expect(r"Waiting for the confirmation.* [12]:\d\d")
     terminal._process.send_signal(signal.SIGINT)
     terminal.expect(r"Interrupted; payment [0-9a-f]{12} goes on")
     terminal.expect_exact("pay status --payment-id")

@@ -13,6 +13,7 @@ from cloudgrpc import rpc
 from cloudgrpc.actions.small_uploads import BATCHES_OF_ONE
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import FileServiceStub
+from cluster_harness import CALM
 from service.files_fixture import content, digest, limit_quota, nothing_kept, someone, versions_of, wire_to
 from user import CALL_S, User, refused, small_file
 
@@ -192,7 +193,7 @@ def test_files_go_into_folders_shared_for_writing_and_count_for_their_owner(anna
 
 
 def test_a_node_that_dies_or_hangs_is_replaced(make_cluster: Callable[..., Cluster]) -> None:
-    cluster = make_cluster(nodes=4, upkeep_round_s=3600, cluster_offline_after_s=3600)
+    cluster = make_cluster(nodes=4, upkeep_round_s=3600, cluster_offline_after_s=3600, cluster_node_timeout_s=4)
     user = someone(cluster)
     cluster.kill("node1")
     cluster.pause("node2")
@@ -207,7 +208,7 @@ def test_a_node_that_dies_or_hangs_is_replaced(make_cluster: Callable[..., Clust
 
 
 def test_with_too_few_nodes_every_file_says_so_and_nothing_is_kept(make_cluster: Callable[..., Cluster]) -> None:
-    cluster = make_cluster(nodes=2, upkeep_round_s=3600, cluster_offline_after_s=3600)
+    cluster = make_cluster(nodes=2, **CALM)
     user = someone(cluster)
     cluster.kill("node2")
     with nothing_kept(user):
@@ -220,9 +221,7 @@ def test_with_too_few_nodes_every_file_says_so_and_nothing_is_kept(make_cluster:
 
 
 def test_when_nodes_become_full_what_fits_is_stored(make_cluster: Callable[..., Cluster]) -> None:
-    cluster = make_cluster(
-        nodes=2, capacity_gb=0.0001, upkeep_round_s=3600, drive_new_account_mb=1, drive_overcommit=1000
-    )
+    cluster = make_cluster(nodes=2, capacity_gb=0.0001, drive_new_account_mb=1, drive_overcommit=1000, **CALM)
     user = someone(cluster)
     outcomes = user.upload_small(*(small_file(f"{number}", content(10_000)) for number in range(20)))
     stored = [one for one in outcomes if not one.error_code]
@@ -234,7 +233,7 @@ def test_when_nodes_become_full_what_fits_is_stored(make_cluster: Callable[..., 
 
 def test_one_account_has_only_so_many_batches_waiting(make_cluster: Callable[..., Cluster]) -> None:
     """What they bring is in memory already."""
-    cluster = make_cluster(nodes=2, upkeep_round_s=3600, cluster_offline_after_s=3600)
+    cluster = make_cluster(nodes=2, **CALM)
     user, other = someone(cluster), someone(cluster)
     cluster.pause("node1", "node2")
     with ThreadPoolExecutor(BATCHES_OF_ONE + 8) as pool:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from itertools import accumulate
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import grpc
@@ -14,6 +15,7 @@ import pytest
 
 from cloudgrpc.actions.budget import CHUNKS_OF_ONE
 from cloudgrpc.clients import calls
+from cloudgrpc.clients import source as source_module
 from cloudgrpc.clients.calls import Stopped
 from cloudgrpc.clients.local_tree import LocalTree, plan
 from cloudgrpc.clients.many import BATCHES
@@ -328,15 +330,17 @@ def test_of_files_that_are_not_small_no_more_are_under_way_than_a_gateway_takes_
     """It takes in so many chunks at once; of slow lines it would refuse those that wait."""
     for number in range(12):
         (output / f"photo {number}").write_bytes(DATA[: SMALL_FILE_BYTES + 1])
-    under_way, most, lock = 0, 0, threading.Lock()
+    under_way, most, changed = 0, 0, threading.Condition()
 
     def receive() -> None:
         nonlocal under_way, most
-        with lock:
+        with changed:
             under_way += 1
             most = max(most, under_way)
-        time.sleep(0.05)  # those that come at the same time do so within it
-        with lock:
+            changed.notify_all()
+            changed.wait_for(lambda: most > 1, 5)
+        time.sleep(0.05)  # too many would come within it
+        with changed:
             under_way -= 1
 
     fake.while_receiving = receive
@@ -409,17 +413,19 @@ def test_a_content_that_a_gateway_has_otherwise_is_told(fake: FakeGateway, sessi
 
 def test_batches_end_at_once_when_a_person_wants_no_more(fake: FakeGateway, session: Session, small: LocalTree) -> None:
     waiting, going_on = threading.Event(), threading.Event()
-    fake.while_receiving = lambda: waiting.set() or going_on.wait(20)  # type: ignore[func-returns-value]
+    fake.while_receiving = lambda: waiting.set() or going_on.wait(60)  # type: ignore[func-returns-value]
     transfers = Transfers(session)
-    threading.Thread(target=lambda: waiting.wait(20) and transfers.cancel(), daemon=True).start()
+    threading.Thread(target=lambda: waiting.wait(60) and transfers.cancel(), daemon=True).start()
     started = time.monotonic()
     with pytest.raises((Stopped, grpc.FutureCancelledError)):
         TreeUpload(session, transfers, Unwatched()).run(small)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50
     going_on.set()
 
 
-def test_messages_grow_with_the_line_and_end_where_chunks_end(tmp_path: Path) -> None:
+def test_messages_grow_with_the_line_and_end_where_chunks_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr(source_module, "time", SimpleNamespace(monotonic=lambda: clock))
     path = tmp_path / "film"
     path.write_bytes(bytes(20 << 20))
     with source_of(path) as source:
@@ -429,7 +435,7 @@ def test_messages_grow_with_the_line_and_end_where_chunks_end(tmp_path: Path) ->
         for number, message in enumerate(messages):
             lengths.append(len(split_data(message)[0]) >> 10)
             if number in {5, 6}:
-                time.sleep(SLOW_S + 0.05)
+                clock += SLOW_S + 0.05
     assert lengths[:6] == [256, 512, 1024, 2048, 256, 4096]
     assert lengths[6:8] == [2048, 1024], "on a slow line they shrink again"
     ends = set(accumulate(lengths))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cluster_harness import Cluster
+from cluster_harness import CALM, Cluster
 from service.files_fixture import (
     CHUNK,
     Halting,
@@ -128,7 +129,8 @@ def test_an_empty_file_has_nothing_to_be_sent(alice: User) -> None:
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose gateway may be killed."""
-    cluster = Cluster(tmp_path_factory.mktemp("mortal"), nodes=2, capacity_gb=20)
+    settings = {**CALM, "upkeep_round_s": 0.3}  # for uploads to end
+    cluster = Cluster(tmp_path_factory.mktemp("mortal"), nodes=2, capacity_gb=20, **settings)
     try:
         yield cluster.start()
     finally:
@@ -142,12 +144,15 @@ def test_an_upload_outlives_its_gateway_and_its_nodes(mortal: Cluster) -> None:
     upload.put(0, 2)
     damaged.put(0, 3, FILM[:-1] + b"x")
     mortal.kill("gateway", "node1", "node2")
+    seen = len(mortal.gateway.err.read_text())
     mortal.start_gateway()
     for node in ("node1", "node2"):
         mortal.start_node(node, ready=False)
     fresh_channel(mortal)
     assert upload.stored() == [(0, 2)]
-    mortal.wait(lambda: mortal.gateway.err.read_text().count("is here at") == 4, what="both nodes to be back")
+    for node in ("node1", "node2"):
+        words = f"{node} is here at"
+        mortal.wait(lambda words=words: words in mortal.gateway.err.read_text()[seen:], what=words)
     assert upload.put_missing() == 1
     answer = upload.finish()
     assert answer.checksum == digest(FILM)
@@ -173,11 +178,12 @@ def test_a_gateway_stops_though_somebody_uploads_and_the_upload_goes_on_at_the_n
 
 def test_an_upload_that_nothing_comes_of_ends_by_itself(mortal: Cluster) -> None:
     alice = someone(mortal)
-    mortal.stop_gateway()
-    mortal.start_gateway(drive_upload_days=1.5 / 86400)
-    fresh_channel(mortal)
     upload = Unfinished(alice, "film", FILM)
     upload.put(0, 1)
+    left = datetime.fromisoformat(upload.status().ends_at) - datetime.now(UTC)
+    assert timedelta(days=1.9) < left <= timedelta(days=2)
+    two_days_on = f"lease_until_at = lease_until_at - {2 * 86400 * 1_000_000}"
+    mortal.change(f"UPDATE upload SET {two_days_on} WHERE upload_id = '{upload.upload_id}'")
     mortal.wait(lambda: mortal.used_bytes(alice.email) == (0, 0), what="the upload to end")
     for attempt in (upload.status, upload.finish, upload.cancel, lambda: upload.put(0, 1)):
         with refused("ABORTED", "upload_ended"):

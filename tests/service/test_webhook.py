@@ -18,7 +18,7 @@ from cloudgrpc.errors import DatabaseUnavailable, PortInUse
 from cloudgrpc.outside.webhook import signature_of
 from cloudgrpc.servers.http_listener import HttpListener
 from cloudgrpc.services.http import ID_LETTERS, MOST_BYTES, build_app
-from program import HOST
+from program import HOST, PATIENCE_S
 from sandbox import WEBHOOK_KEY, SandboxServer, serving
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def test_the_sandbox_rings_as_campay_does(bell: Bell, url: str, method: str) -> 
             timeout=10,
         )
         reference = collected.json()["reference"]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while len(bell.rung) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.01)

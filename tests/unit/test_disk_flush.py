@@ -231,7 +231,7 @@ def pairwise_of(ends: Sequence[int], begins: Sequence[int]) -> Sequence[tuple[in
 
 def test_the_flushes_of_chunks_that_come_together_do_not_wait_for_each_other(tmp_path: Path) -> None:
     """As long as it takes eight of them to meet: in turn they never would."""
-    meeting = threading.Barrier(FLUSHES, timeout=10)
+    meeting = threading.Barrier(FLUSHES, timeout=20)
 
     class Meeting(Os):
         def fdatasync(self, descriptor: int) -> None:

@@ -13,7 +13,7 @@ from cloudgrpc.errors import CloudError, DiskFull, NodeUnavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0
 
 
 class Node:

@@ -50,7 +50,10 @@ def test_what_an_earlier_program_left_is_all_there(
     cluster.start_gateway()
     assert _steps(cluster) == STEPS
     for node in ("node1", "node2"):
-        cluster.start_node(node)
+        cluster.start_node(node, ready=False)
+    for node in ("node1", "node2"):  # which the kept rows call online, at the ports of then
+        out = cluster.node(node).out
+        cluster.wait(lambda out=out: "joined the gateway" in out.read_text(), what=f"{node} taken in")
 
     alice, bob = (cluster.login(email) for email in truth["people"])
     for path, digest in truth["files"].items():
