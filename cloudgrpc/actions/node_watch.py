@@ -116,4 +116,4 @@ class NodeWatch:
         record.probe_s.add(moment - began, moment)
 
     def _record(self, node_id: str) -> _Record:
-        return self._records.setdefault(node_id, _Record())
+        return self._records.get(node_id) or self._records.setdefault(node_id, _Record())

@@ -86,6 +86,8 @@ class Nodes:
         self._stores: dict[tuple[str, str, int], NodeStore] = {}
         self._view: dict[str, NodeState] = {}
         self._viewed_at = self._read_at = -VIEW_S
+        self._found: dict[str, Health] = {}  # of those in the view that are online
+        self._examined: dict[str, NodeState] = {}  # the view that this was found of
         self._suspects: dict[str, float] = {}
         self._unwell: set[str] = set()  # of which the log has heard
         self._placed: dict[str, tuple[int, int]] = {}  # bytes sent to a node since a heartbeat, and that one's time
@@ -166,14 +168,8 @@ class Nodes:
         Unwell ones are among them, to be tried last, while the others do not make a quorum: what a node has
         acknowledged is kept, however late it answers, and to refuse everything would be worse.
         """
-        online = {node_id: node for node_id, node in (await self.view()).items() if node.is_online}
-        found = {node_id: self.health(node) for node_id, node in online.items()}
-        takers = {node_id: self.candidate(node) for node_id, node in online.items() if not found[node_id].reason}
-        _, quorum = await self.copies()
-        if len(takers) < quorum:
-            unwell = {node_id: self.candidate(node) for node_id, node in online.items() if found[node_id].is_unwell}
-            takers |= {node_id: replace(one, is_suspect=True) for node_id, one in unwell.items()}
-        return takers
+        view = await self.view()
+        return self._takers_of(view, self._copies_of(view)[1])
 
     def health(self, node: NodeState) -> Health:
         """How well the node is, as this gateway sees it, and why it takes no new chunks if it takes none."""
@@ -204,12 +200,12 @@ class Nodes:
     async def place(self, length: int) -> Placing:
         """Where a new chunk of `length` bytes may go. Raises: NodesTooFew, PoolFull; then nothing may be kept."""
         view = await self.view()
-        wanted, quorum = await self.copies()
+        wanted, quorum = self._copies_of(view)
         online = sum(node.is_online for node in view.values())
         if online < quorum:
             self.forget_view()
             raise NodesTooFew(online=online, quorum=quorum)
-        takers = list((await self.takers()).values())
+        takers = list(self._takers_of(view, quorum).values())
         ordered = placement.order(takers, length, [random.uniform(1e-9, 1) for _ in takers])  # noqa: S311 - spread only
         if len(ordered) < quorum:
             raise PoolFull(candidates=len(ordered), quorum=quorum)
@@ -217,9 +213,7 @@ class Nodes:
 
     async def copies(self) -> tuple[int, int]:
         """How many copies of a new chunk are wanted, and how many it must have."""
-        staying = sum(node.draining_at is None for node in (await self.view()).values())
-        wanted = placement.wanted_copies(self.settings.replication_factor, staying)
-        return wanted, placement.write_quorum(self.settings.write_quorum, wanted)
+        return self._copies_of(await self.view())
 
     def heard_at(self, node_id: str) -> int:
         """When the heartbeat was that tells how full the node is, as far as is known here."""
@@ -252,6 +246,22 @@ class Nodes:
         await asyncio.gather(*self._notes, return_exceptions=True)
         for store in self._stores.values():
             await store.close()
+
+    def _takers_of(self, view: dict[str, NodeState], quorum: int) -> dict[str, Candidate]:
+        # Once for all chunks of a moment: to examine three nodes for each took longer than all else of placing it.
+        if self._examined is not view:
+            self._found = {node_id: self.health(node) for node_id, node in view.items() if node.is_online}
+            self._examined = view
+        takers = {node_id: self.candidate(view[node_id]) for node_id, one in self._found.items() if not one.reason}
+        if len(takers) < quorum:
+            unwell = {node_id: self.candidate(view[node_id]) for node_id, one in self._found.items() if one.is_unwell}
+            takers |= {node_id: replace(one, is_suspect=True) for node_id, one in unwell.items()}
+        return takers
+
+    def _copies_of(self, view: dict[str, NodeState]) -> tuple[int, int]:
+        staying = sum(node.draining_at is None for node in view.values())
+        wanted = placement.wanted_copies(self.settings.replication_factor, staying)
+        return wanted, placement.write_quorum(self.settings.write_quorum, wanted)
 
     async def _connect_anew(self, node_id: str) -> None:
         """A node registers when it starts. The connection to the process before it would pause up to two seconds

@@ -226,6 +226,8 @@ class DiskStore:
 
     def _keeps_already(self, path: Path, checksum: str) -> bool:
         """Whether this very chunk is here and whole; a file that is anything else is put out of the way."""
+        if not path.exists():
+            return False
         try:
             if self._read(path).checksum == checksum:
                 return True

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +15,7 @@ import pytest
 
 from cloudgrpc.actions.budget import CHUNKS_IN_FLIGHT, CHUNKS_OF_ONE, CHUNKS_OF_UPLOADS, SLOW_OF_ONE
 from cloudgrpc.actions.downloads import CHUNKS_PER_LOOK
+from cloudgrpc.actions.intake import IDS_AHEAD, RECEIPTS_EVERY_S
 from cloudgrpc.actions.small_uploads import SmallFile
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.core.sealing import TAG_BYTES
@@ -22,6 +25,7 @@ from cloudgrpc.errors import (
     DataLost,
     InvalidField,
     Missing,
+    NodeUnavailable,
     PartSizeWrong,
     TooManySlow,
 )
@@ -334,6 +338,53 @@ def test_a_chunk_that_is_given_up_before_its_first_step_gives_its_room_back(gate
 
 
 # How full the nodes are
+
+
+def test_what_befalls_a_node_counts_for_the_next_chunk_already(gateway: Gateway) -> None:
+    """Not only once all nodes are looked at again."""
+
+    async def names() -> list[list[str]]:
+        return [[store.name for store in (await gateway.nodes.place(1)).stores] for _ in range(40)]
+
+    async def work() -> None:
+        assert {order[-1] for order in await names()} == {"node1", "node2", "node3"}
+        gateway.nodes.report("node1", "0" * 32, NodeUnavailable(node_id="node1", reason="it is away"))
+        gateway.nodes.note_placed("node2", 1 << 60, gateway.nodes.heard_at("node2"))
+        assert {tuple(order) for order in await names()} == {("node3", "node1")}
+
+    asyncio.run(work())
+
+
+def test_the_receipts_of_a_long_stream_are_written_many_at_a_time(
+    database: Meta, stores: dict[str, FakeNode], alice: Caller
+) -> None:
+    """Of more chunks than have their ids in the beginning."""
+    chunks = IDS_AHEAD + 4
+    counted = Counting(database.database)
+    gateway = Gateway(database, stores, counted)  # type: ignore[arg-type]
+
+    async def work() -> None:
+        session = await begin(gateway, alice, chunks * CHUNK_BYTES)
+        began = time.monotonic()
+        pieces = itertools.repeat(memoryview(bytes(CHUNK_BYTES)), chunks)
+        await gateway.sessions.put(alice, session.upload_id, 0, chunks, reader(pieces))
+        assert counted.receipts <= 4 + (time.monotonic() - began) / RECEIPTS_EVERY_S < chunks
+        assert (await gateway.sessions.find(alice, session.upload_id)).stored == (Span(0, chunks),)
+
+    asyncio.run(work())
+
+
+class Counting:
+    """A database that counts how often receipts are written into it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.read = database.read
+        self.receipts = 0
+
+    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.receipts += function is uploads.receive
+        return await self._database.run(function, *args, **kwargs)
 
 
 def test_every_chunk_is_counted_once_on_its_node_whenever_and_to_whomever_that_says_how_full_it_is(
