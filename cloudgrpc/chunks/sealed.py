@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cloudgrpc.chunks.base import Chunk, check_id
 from cloudgrpc.core.sealing import TAG_BYTES
-from cloudgrpc.wire import filled
+from cloudgrpc.wire import filled, lay_filled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cloudgrpc.chunks.base import ChunkStore, Fetching
     from cloudgrpc.core.sealing import Seal
+    from cloudgrpc.wire import Laid
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +32,13 @@ def opened(seal: Seal, chunk_id: str, position: int, data: bytes | memoryview) -
     """What was sealed. Raises: ChunkCorrupt."""
     length = max(len(data) - TAG_BYTES, 0)
     return filled(length, lambda room: seal.open(chunk_id, position, data, room))
+
+
+def laid_open(seal: Seal, chunk_id: str, position: int, data: bytes | memoryview, piece_bytes: int) -> Sequence[Laid]:
+    """What was sealed, laid in messages to clients, none of which is seen before all is verified: packing what was
+    opened copied every byte once more, which was % of a download's CPU time. Raises: ChunkCorrupt."""
+    length = max(len(data) - TAG_BYTES, 0)
+    return lay_filled(length, piece_bytes, lambda rooms: seal.open(chunk_id, position, data, *rooms))
 
 
 class SealedStore:
@@ -56,6 +64,12 @@ class SealedStore:
         chunk = await self._inner.get(chunk_id)
         data = await _done(len(chunk.data), opened, self._seal, chunk_id, self._positions[chunk_id], chunk.data)
         return Chunk(chunk_id, data, chunk.checksum)
+
+    async def get_laid(self, chunk_id: str, piece_bytes: int) -> Sequence[Laid]:
+        """As `get`, but in messages to clients of up to `piece_bytes` each."""
+        chunk = await self._inner.get(chunk_id)
+        place = self._positions[chunk_id]
+        return await _done(len(chunk.data), laid_open, self._seal, chunk_id, place, chunk.data, piece_bytes)
 
     async def delete(self, chunk_ids: Sequence[str]) -> list[str]:
         return await self._inner.delete(chunk_ids)
