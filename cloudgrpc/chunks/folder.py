@@ -89,7 +89,7 @@ class NodeFolder:
             raise NodeForeign(node_id=self.identity.node_id, theirs=ours, ours=cluster_id)
 
     def of(self, chunk_id: str) -> Path:
-        return self.path / chunk_id[:2] / chunk_id
+        return self.path.joinpath(chunk_id[:2], chunk_id)
 
     def close(self) -> None:
         if self._lock is not None:
