@@ -19,6 +19,7 @@ from cloudgrpc.meters import Meters
 from cloudgrpc.services.interceptors import ClusterSecret, ErrorsToStatuses
 from cloudgrpc.services.node_disk import NodeDoor, add_node_disk
 from cloudgrpc.trust.secrets import Secret
+from program import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -54,7 +55,9 @@ async def serving(store: DiskStore, *, joined: bool = True) -> AsyncIterator[int
         door.open()
     server = grpc.aio.server(interceptors=[ErrorsToStatuses(), ClusterSecret(KNOWN), door], options=rpc.SERVER_OPTIONS)
     add_node_disk(
-        NodeDisk(store, lambda node_id, host, port: RemoteStore(node_id, host, port, KNOWN, 2)), server, Meters()
+        NodeDisk(store, lambda node_id, host, port: RemoteStore(node_id, host, port, KNOWN, PATIENCE_S)),
+        server,
+        Meters(),
     )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -24,7 +24,7 @@ import psycopg2
 from cloudgrpc import rpc
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
-from program import HOST, PATIENCE_S, Program, answers, clean_environment, free_port
+from program import HOST, PATIENCE_S, Program, answers, clean_environment, free_port, kill_all
 from user import CALL_S, User
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 CHUNK_FILE = re.compile(r"[0-9a-f]{32}\Z")
 CODE_LINE = "OTP code for {email}: "
+JOINED = "joined the gateway"
 
 # Everything that waits, waits briefly; a test overrides what it is about.
 QUICK: dict[str, object] = {
@@ -49,14 +50,17 @@ QUICK: dict[str, object] = {
     "logging_level": "debug",
 }
 
+# Over those: no node that merely stands still for three seconds, as any process may, is given up.
+PATIENT: dict[str, Any] = {"cluster_offline_after_s": 5, "cluster_node_timeout_s": 10}
+
 # An idle gateway costs a sixth of a core when its rounds come as quickly as those tests want that wait for them.
 CALM: dict[str, Any] = {
     "upkeep_round_s": 3600,
     "upkeep_inventory_s": 36000,
     "cluster_heartbeat_s": 5,
     "cluster_offline_after_s": 3600,
+    "cluster_node_timeout_s": PATIENCE_S,  # a machine that is busy may stop a node for seconds
 }
-
 
 # All tests come from one address, and sign in more often than a person would.
 UNLIMITED = {
@@ -99,9 +103,7 @@ class Cluster:
 
     def start(self) -> Cluster:
         self.start_gateway()
-        for node in self._first_nodes:
-            self.start_node(node, ready=False)
-        self.wait(lambda: set(self._first_nodes) <= set(self.online()), what="all nodes online")
+        self.start_nodes(*self._first_nodes)
         return self
 
     def restart(self) -> None:
@@ -112,14 +114,13 @@ class Cluster:
         for program in running:
             program.start()
         self.wait_ready(self.gateway, self.port)
-        for node_id, port in self._node_ports.items():
+        for node_id in self._node_ports:
             if self.programs[node_id] in running:
-                self.wait_ready(self.programs[node_id], port)
+                self.wait_joined(node_id)
 
     def close(self) -> None:
         """End every process, whatever state it is in, and wait until it is gone."""
-        for program in self.programs.values():
-            program.kill()
+        kill_all(self.programs.values())
         if self._channel is not None:
             self._channel.close()
 
@@ -160,7 +161,7 @@ class Cluster:
         more_words: Sequence[str] = (),
         **settings: object,
     ) -> Program:
-        """Start or restart a node, on the same port each time. `ready`: wait until the gateway counts it as online."""
+        """Start or restart a node, on the same port each time. `ready`: wait until the gateway has taken it in."""
         port = self._node_ports.setdefault(node_id, free_port())
         capacity = f"{self.capacity_gb if capacity_gb is None else capacity_gb:g}"
         words = ["node", node_id, str(port), capacity, "--host", HOST, "--data-dir", str(data or self.data)]
@@ -168,9 +169,15 @@ class Cluster:
         node.launcher = launcher
         node.start()
         if ready:
-            self.wait_ready(node, port)
-            self.wait(lambda: node_id in self.online(), what=f"{node_id} online")
+            self.wait_joined(node_id)
         return node
+
+    def start_nodes(self, *node_ids: str) -> None:
+        """Side by side."""
+        for node_id in node_ids:
+            self.start_node(node_id, ready=False)
+        for node_id in node_ids:
+            self.wait_joined(node_id)
 
     def node(self, node_id: str) -> Program:
         return self.programs[node_id]
@@ -179,8 +186,12 @@ class Cluster:
         return self._node_ports[node_id]
 
     def kill(self, *names: str) -> None:
-        for name in names:
-            self.programs[name].kill()
+        kill_all(self.programs[name] for name in names)
+
+    def lose(self, node_id: str) -> None:
+        """kill -9, and the gateway counts it as offline at once; else it would wait for signs of life."""
+        self.kill(node_id)
+        self.change(f"UPDATE node SET is_online = FALSE WHERE node_id = '{node_id}'")
 
     def stop(self, name: str) -> int:
         return self.programs[name].stop()
@@ -193,6 +204,17 @@ class Cluster:
     def resume(self, *names: str) -> None:
         for name in names:
             self.programs[name].resume()
+
+    def silence(self, node_id: str) -> None:
+        """Kill a node, and wait until it counts as offline; soon, for it seems to be silent long since."""
+        self.kill(node_id)
+
+        def is_gone() -> bool:
+            # Again and again: its last word may have been on its way yet.
+            self.change(f"UPDATE node SET last_heartbeat_at = last_heartbeat_at - 60000000 WHERE node_id = '{node_id}'")
+            return node_id not in self.online()
+
+        self.wait(is_gone, what=f"{node_id} going offline")
 
     # Waiting
 
@@ -209,6 +231,14 @@ class Cluster:
         self.wait(lambda: answers(port) or not program.is_running, seconds, f"{program.name} listening")
         if not program.is_running:
             raise AssertionError(f"{program.name} ended with exit code {program.wait()}\n{program.tail()}")
+
+    def wait_joined(self, node_id: str) -> None:
+        """Until the gateway has taken the node in and told it so. Its row alone may be that of the process before it,
+        and even a new one is there before the gateway's own view knows of it."""
+        node = self.programs[node_id]
+        self.wait(lambda: JOINED in node.said or not node.is_running, what=f"{node_id} taken in")
+        if JOINED not in node.said:
+            raise AssertionError(f"{node_id} ended with exit code {node.wait()}\n{node.tail()}")
 
     def tail(self) -> str:
         return "\n".join(program.tail() for program in self.programs.values())

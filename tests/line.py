@@ -21,6 +21,7 @@ class Line:
         self.down = _Way()
         self._port = port
         self._sockets: list[socket.socket] = []
+        self._pumps: list[threading.Thread] = []
         self._listener = socket.create_server((HOST, 0))
         self.address = f"{HOST}:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,6 +36,12 @@ class Line:
         for each in self._sockets:
             each.close()
 
+    def wait_idle(self) -> None:
+        """Until every connection is over, and what was on its way at its end has gone through."""
+        for pump in self._pumps:
+            pump.join(PATIENCE_S)
+            assert not pump.is_alive(), "a connection goes on"
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -46,7 +53,9 @@ class Line:
                     continue
                 self._sockets += [client, gateway]
                 for way, source, target in ((self.up, client, gateway), (self.down, gateway, client)):
-                    threading.Thread(target=way.pump, args=(source, target), daemon=True).start()
+                    pump = threading.Thread(target=way.pump, args=(source, target), daemon=True)
+                    pump.start()
+                    self._pumps.append(pump)
 
 
 class _Way:

@@ -13,10 +13,14 @@ import sys
 import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
 from cloudgrpc import rpc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Containers often set it. Each of the hundreds of processes would compile every module anew: 0.4 s.
 WITHOUT_BYTECODE = "PYTHONDONTWRITEBYTECODE"
@@ -37,12 +41,14 @@ class Program:
         self.err = logs / f"{name}.err"
         self.launcher: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0
 
     def start(self) -> None:
         if self.is_running:
             raise RuntimeError(f"{self.name} is running already")
         entry = [str(self.launcher)] if self.launcher else ["-m", "cloudgrpc"]
         with self.out.open("ab") as out, self.err.open("ab") as err:
+            self._said_before = out.tell()
             # A session of its own: Ctrl-C is for pytest, whose fixtures end us.
             self._process = subprocess.Popen(
                 [sys.executable, *entry, *self.words],
@@ -62,6 +68,13 @@ class Program:
     def pid(self) -> int:
         return self._running().pid
 
+    @property
+    def said(self) -> str:
+        """What it printed since it was started last."""
+        with self.out.open("rb") as out:
+            out.seek(self._said_before)
+            return out.read().decode(errors="replace")
+
     def wait(self, seconds: float = PATIENCE_S) -> int:
         """The exit code; negative for the signal that ended it."""
         return self._running().wait(seconds)
@@ -73,9 +86,7 @@ class Program:
 
     def kill(self) -> None:
         """kill -9; a process that is not running stays so."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        kill_all([self])
 
     def pause(self) -> None:
         self._running().send_signal(signal.SIGSTOP)
@@ -91,6 +102,15 @@ class Program:
         if self._process is None:
             raise RuntimeError(f"{self.name} was never started")
         return self._process
+
+
+def kill_all(programs: Iterable[Program]) -> None:
+    """Side by side, for a process takes a moment to end."""
+    processes = [program._process for program in programs if program._process is not None]
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.wait()
 
 
 def clean_environment() -> dict[str, str]:

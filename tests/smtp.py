@@ -118,6 +118,7 @@ class MailServer(Controller):
             auth_require_tls=security == "starttls",  # implicit TLS is none to aiosmtpd
             authenticator=self._authenticate,
             server_hostname="mail.test",
+            ready_timeout=PATIENCE_S,
         )
 
     def __enter__(self) -> MailServer:

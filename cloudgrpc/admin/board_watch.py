@@ -79,6 +79,7 @@ class Watch:
         self._is_over = threading.Event()
         self._wake = threading.Event()
         self._is_paused = False
+        self._is_wanted = False  # a look at once
         self._question: Question | None = None
         self._asked_at = 0.0  # the question, by a clock that never goes back
         self._events: deque[pb.SystemEvent] = deque(maxlen=KEPT_EVENTS)  # not fetched yet
@@ -105,6 +106,7 @@ class Watch:
     def look_again(self) -> None:
         """Now, even when paused."""
         self._asked_at = 0.0
+        self._is_wanted = True
         self._wake.set()
 
     def events(self) -> list[pb.SystemEvent]:
@@ -125,26 +127,33 @@ class Watch:
     def _poll(self) -> None:
         while not self._is_over.is_set():
             self._wake.clear()
+            is_wanted, self._is_wanted = self._is_wanted, False
+            tell = self._tell if is_wanted else self._tell_unless_paused
             try:
-                self._look()
+                self._look(tell)
             except PASSING as error:
-                self._tell(Lost(error))
+                tell(Lost(error))
             while not self._wake.wait(EVERY_S) and self._is_paused:
                 pass
 
-    def _look(self) -> None:
-        self._tell(Pulse(self._lookout.status(), self._lookout.nodes()))
+    def _tell_unless_paused(self, news: News) -> None:
+        """An answer that was under way comes too late."""
+        if not self._is_paused:
+            self._tell(news)
+
+    def _look(self, tell: Callable[[News], object]) -> None:
+        tell(Pulse(self._lookout.status(), self._lookout.nodes()))
         question = self._question
         if question is None or (self._asked_at and time.monotonic() - self._asked_at < question.every_s):
             return
         self._asked_at = time.monotonic()
         try:
-            self._tell(Answer(question, question.ask()))
+            tell(Answer(question, question.ask()))
         except PASSING:
             self._asked_at = 0.0
             raise
         except CloudError as error:
-            self._tell(Refusal(question, error))
+            tell(Refusal(question, error))
 
     def _follow(self) -> None:
         while not self._is_over.is_set():

@@ -10,7 +10,7 @@ import pytest
 
 from cloudgrpc.core.backup_format import Packer
 from cloudgrpc.errors import Exit
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
 from operating import admin, admin_json
 from truth import Traffic, Truth, check_whole, dice
 from user import refused
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SMALL = 50_000
 SECRET = "known to all processes of this cluster"
 SETTINGS: dict[str, Any] = {
+    **PATIENT,
     "cluster_secret": SECRET,
-    "drive_upload_lease_s": 1.5,
     "upkeep_grace_s": 3600,
     "upkeep_inventory_s": 0.5,
     "upkeep_repair_delay_s": 0.5,
@@ -82,9 +82,7 @@ def test_a_new_gateway_is_filled_with_a_backup_and_goes_on_with_the_same_nodes(
         again.user.upload("too-early.bin", b"words")
     with refused("UNAVAILABLE", "drive_restored"):
         again.user.delete(promised[deleted_later][0])
-    for node in ("node1", "node2", "node3"):
-        cluster.start_node(node, ready=False)
-    cluster.wait(lambda: len(cluster.online()) == 3, what="the nodes with the new gateway")
+    cluster.start_nodes("node1", "node2", "node3")
     cluster.wait(lambda: not admin_json(cluster, "reconcile")["nodes_waiting"], what="every node looked at")
     assert "reconcile --open" in admin(cluster, "reconcile")
     admin(cluster, "reconcile", "--open", "--yes")
@@ -116,8 +114,7 @@ def test_what_is_lost_with_the_nodes_is_told_by_name_after_a_restore(make_cluste
     waiting = admin_json(cluster, "reconcile")["nodes_waiting"]
     assert sorted(waiting) == ["node1", "node2"]
     admin(cluster, "reconcile", "--open", "--yes", exit_code=Exit.NOT_NOW)
-    for node in ("node1", "node2"):
-        cluster.start_node(node, ready=False)
+    cluster.start_nodes("node1", "node2")
     cluster.wait(lambda: not admin_json(cluster, "reconcile")["nodes_waiting"], what="both nodes looked at")
     state = admin_json(cluster, "reconcile")
     assert (state["chunks_lost"], state["files_lost"]) == (1, 1)

@@ -18,8 +18,9 @@ from cloudgrpc.chunks.base import checksum_of
 from cloudgrpc.errors import Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb import cloud_storage_pb2_grpc as stubs
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
 from program import HOST, Program, free_port
+from turned_clocks import YEAR_US, end_graces, turn, wait_collected, wait_offline
 from user import refused
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
 SMALL = 2_000
 FILES = 130  # so many that one unknown file on a node is less than 1 %
-GRACE_US = 1_600_000
+GRACE_US = 3_600_000_000
+ALMOST_US = GRACE_US - 900_000_000
 NODES = ("node1", "node2")
 SECRET = "known to all processes of this cluster"
 SETTINGS: dict[str, Any] = {
+    **PATIENT,
     "cluster_secret": SECRET,
-    "drive_upload_lease_s": 1.5,
     "upkeep_grace_s": GRACE_US / 1_000_000,
     "upkeep_inventory_s": 0.5,
     "upkeep_repair_delay_s": 600,
@@ -66,46 +68,53 @@ def test_the_chunks_of_a_file_deleted_for_good_go_from_every_node_after_the_grac
 ) -> None:
     file_id, chunk_id = small_file(alice, "unwanted.txt")
     used, _ = cluster.used_bytes(alice.email)
-    deleted_at = moment()
     alice.delete(file_id, permanent=True)
     assert cluster.used_bytes(alice.email) == (used - SMALL, 0)
+    turn(cluster, chunk_id, ALMOST_US)
+    see_another_collected(cluster, alice)
     assert cluster.holders(chunk_id) == list(NODES)
-    cluster.wait(lambda: cluster.holders(chunk_id) != list(NODES), what="the first copy deleted")
-    assert moment() >= deleted_at + GRACE_US
+    turn(cluster, chunk_id, GRACE_US - ALMOST_US)
     cluster.wait(lambda: not cluster.holders(chunk_id), what="both copies deleted")
 
 
 def test_a_few_unknown_files_are_deleted_when_they_were_known_of_for_the_grace_time_whatever_their_own_dates(
     cluster: Cluster, alice: User
 ) -> None:
+    since = last_event(cluster)
     (stray,) = plant(cluster, "node1", 1)
-    planted_at = moment()
-    cluster.wait(lambda: cluster.rows("SELECT 1 FROM stray WHERE doomed_at IS NULL"), what="the file being noticed")
+    noticed = f"SELECT 1 FROM stray WHERE chunk_id = '{stray.name}' AND doomed_at IS NULL"
+    cluster.wait(lambda: cluster.rows(noticed), what="the file being noticed")
+    turn(cluster, stray.name, ALMOST_US)
+    see_another_collected(cluster, alice)
+    assert stray.exists()
+    turn(cluster, stray.name, GRACE_US - ALMOST_US)
     cluster.wait(lambda: not stray.exists(), what="the unknown file deleted")
-    assert moment() >= planted_at + GRACE_US
-    assert collecting_events(cluster) == []
+    assert collecting_events(cluster, since) == []
 
 
 def test_many_unknown_files_stop_collecting_on_their_node_until_they_are_gone(cluster: Cluster, alice: User) -> None:
-    strays = plant(cluster, "node1", 3)
-    cluster.wait(lambda: collecting_events(cluster) == [("collecting.stopped", "node1")], what="collecting to stop")
+    since, strays = last_event(cluster), plant(cluster, "node1", 3)
+    stopped = [("collecting.stopped", "node1")]
+    cluster.wait(lambda: collecting_events(cluster, since) == stopped, what="collecting to stop")
     file_id, chunk_id = small_file(alice, "orphan.txt")
     alice.delete(file_id, permanent=True)
-    cluster.wait(lambda: cluster.holders(chunk_id) == ["node1"], what="the orphan deleted where collecting goes on")
-    wait_for_inventories(cluster, after=moment() + GRACE_US)
+    wait_collected(
+        cluster, lambda: cluster.holders(chunk_id) == ["node1"], "the orphan deleted where collecting goes on"
+    )
+    wait_for_inventories(cluster)
     assert cluster.holders(chunk_id) == ["node1"]
     assert all(stray.exists() for stray in strays)
 
     for stray in strays:
         stray.unlink()
     cluster.wait(lambda: not cluster.holders(chunk_id), what="the orphan deleted here, too")
-    assert collecting_events(cluster) == [("collecting.stopped", "node1"), ("collecting.resumed", "node1")]
+    assert collecting_events(cluster, since) == [*stopped, ("collecting.resumed", "node1")]
 
 
 def test_an_older_database_deletes_none_of_the_files_that_it_does_not_know(cluster: Cluster, alice: User) -> None:
     older, newer = cluster.folder / "older.sqlite3", cluster.folder / "newer.sqlite3"
     back_up(cluster, older)
-    (began_with,) = cluster.rows("SELECT max(event_id) FROM event")[0]
+    began_with = last_event(cluster)
     newest = {name: small_file(alice, name)[1] for name in ("new1.txt", "new2.txt", "new3.txt")}
     cluster.stop_gateway()
     back_up(cluster, newer)
@@ -113,14 +122,14 @@ def test_an_older_database_deletes_none_of_the_files_that_it_does_not_know(clust
     cluster.start_gateway()
     stopped = {("collecting.stopped", node) for node in NODES}
     cluster.wait(lambda: set(collecting_events(cluster, began_with)) == stopped, what="collecting to stop")
-    first_seen = max(at for (at,) in cluster.rows("SELECT first_seen_at FROM stray"))
-    wait_for_inventories(cluster, after=first_seen + GRACE_US + 500_000)
+    end_graces(cluster)
+    for _ in range(2):  # with several rounds of collecting in between
+        wait_for_inventories(cluster)
     assert [cluster.holders(chunk_id) for chunk_id in newest.values()] == [list(NODES)] * 3
 
     cluster.stop_gateway()
     replace_database(cluster, newer)
     cluster.start_gateway()
-    cluster.wait(lambda: len(cluster.online()) == 2, what="the nodes to come back")
     cluster.wait(lambda: told(lambda: len(read_all(alice, newest))) == 3, what="the new files being readable")
 
 
@@ -145,9 +154,7 @@ def test_an_empty_or_foreign_database_makes_no_node_delete_anything(cluster: Clu
     cluster.stop_gateway()
     replace_database(cluster, right)
     cluster.start_gateway()
-    for node in NODES:
-        cluster.start_node(node, ready=False)
-    cluster.wait(lambda: len(cluster.online()) == 2, what="the nodes to come back")
+    cluster.start_nodes(*NODES)
     cluster.wait(lambda: told(lambda: read_all(alice, alice.names())), what="every file being readable")
 
 
@@ -184,7 +191,7 @@ def test_what_is_no_chunk_id_never_reaches_a_path(cluster: Cluster, alice: User,
 def test_an_id_is_taken_over_only_when_its_node_is_gone_and_what_that_held_is_then_made_again(
     make_cluster: Callable[..., Cluster],
 ) -> None:
-    cluster = make_cluster(nodes=2, cluster_secret=SECRET)
+    cluster = make_cluster(nodes=2, cluster_secret=SECRET, **PATIENT)
     alice, data = cluster.enroll("alice@example.com"), os.urandom(SMALL)
     file_id = alice.upload("file.txt", data).file_id
     (chunk_id,) = cluster.chunks_of(file_id)
@@ -195,6 +202,7 @@ def test_an_id_is_taken_over_only_when_its_node_is_gone_and_what_that_held_is_th
     assert (instance(cluster, "node1"), cluster.holders(chunk_id)) == (first, list(NODES))
 
     cluster.kill("node1")
+    wait_offline(cluster, "node1")
     its_file = cluster.folder / "beside" / "node_storage_node1" / chunk_id[:2] / chunk_id
     cluster.wait(its_file.exists, what="the copy made again on the newcomer")
     assert instance(cluster, "node1") != first
@@ -223,19 +231,29 @@ def plant(cluster: Cluster, node: str, count: int) -> list[Path]:
     return planted
 
 
-def moment() -> int:
-    """As the database has it."""
-    return time.time_ns() // 1000
+def wait_for_inventories(cluster: Cluster) -> None:
+    after = time.time_ns() // 1000
 
-
-def wait_for_inventories(cluster: Cluster, after: int) -> None:
     def taken() -> bool:
         return all(at and at > after for (at,) in cluster.rows("SELECT inventory_at FROM node"))
 
     cluster.wait(taken, what="an inventory of every node")
 
 
-def collecting_events(cluster: Cluster, since: int = 0) -> list[tuple[str, str]]:
+def see_another_collected(cluster: Cluster, user: User) -> None:
+    """A round of collecting goes by: a file that is deleted only now, but as if for long, is gone from all nodes."""
+    file_id, chunk_id = small_file(user, "another.txt")
+    user.delete(file_id, permanent=True)
+    turn(cluster, chunk_id, YEAR_US)
+    cluster.wait(lambda: not cluster.holders(chunk_id), what="another file's chunk deleted")
+
+
+def last_event(cluster: Cluster) -> int:
+    ((last,),) = cluster.rows("SELECT max(event_id) FROM event")
+    return int(last)
+
+
+def collecting_events(cluster: Cluster, since: int) -> list[tuple[str, str]]:
     query = f"SELECT kind, node_id FROM event WHERE kind LIKE 'collecting.%' AND event_id > {since} ORDER BY event_id"
     return [(kind, node) for kind, node in cluster.rows(query)]
 

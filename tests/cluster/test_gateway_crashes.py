@@ -7,17 +7,15 @@ the last crash, once for all. Each crash has a person of its own.
 from __future__ import annotations
 
 import random
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import psycopg2
 import pytest
 
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
+from turned_clocks import end_leases, execute, wait_collected
 from user import User, refused
 
 if TYPE_CHECKING:
@@ -31,9 +29,8 @@ pytestmark = pytest.mark.timeout(600)  # the first test waits for all crashes, w
 LAUNCHER = Path(__file__).with_name("crash_launcher.py")
 NEW = random.Random(1).randbytes((8 << 20) + 1)  # three chunks
 OLD = random.Random(2).randbytes((4 << 20) + 1)
-QUICK = {"drive_upload_lease_s": 2, "upkeep_grace_s": 2.5, "upkeep_inventory_s": 0.3}
 # No node dies here; but one pauses up to 2.4 s before it tries again to reach a gateway that was long in coming back.
-QUICK["cluster_offline_after_s"] = 15
+QUICK: dict[str, Any] = {**PATIENT, "upkeep_inventory_s": 0.3, "cluster_offline_after_s": 15}
 
 COMMITTED = "after commit 1"  # and not yet answered
 MOMENTS = ["before begin 1", "after begin 1", "before put 1", "after put_one 1", "after put 1", "after receive 1"]
@@ -82,8 +79,7 @@ class Crashes:
 
     def start(self) -> None:
         self.cluster.start_gateway(launcher=LAUNCHER)
-        for node in ("node1", "node2"):
-            self.cluster.start_node(node)
+        self.cluster.start_nodes("node1", "node2")
 
     def run(self, crashes: list[Crash]) -> None:
         for number, crash in enumerate(crashes):
@@ -118,10 +114,11 @@ class Crashes:
         return user.upload("film.mp4", NEW, request_id=request_id)
 
     def settle(self) -> None:
-        """Until upkeep has done its work. It waits for the dead gateway's lead to end, which we end for it."""
-        self.execute("DELETE FROM lease")
+        """Until upkeep has done its work. It waits for leases to end, of the dead gateway and of the dead uploads."""
+        end_leases(self.cluster)
+        execute(self.cluster, "UPDATE upload SET lease_until_at = 1 WHERE state = 'open'")
         self.cluster.wait(lambda: self.reserved() == 0, what="dead uploads to be abandoned")
-        self.cluster.wait(lambda: not self.needless(), what="orphans to be collected")
+        wait_collected(self.cluster, lambda: not self.needless(), "orphans to be collected")
 
     def reserved(self) -> int:
         ((total,),) = self.cluster.rows("SELECT sum(reserved_bytes) FROM account")
@@ -131,17 +128,6 @@ class Crashes:
         """Chunks on the nodes' disks that no file needs."""
         needed = {chunk_id for (chunk_id,) in self.cluster.rows("SELECT chunk_id FROM extent")}
         return {chunk_id for node in ("node1", "node2") for chunk_id in self.cluster.chunk_files(node)} - needed
-
-    def execute(self, statement: str) -> None:
-        place = self.cluster.database
-        if place is None:
-            path = self.cluster.data / "metadata.sqlite3"
-            with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
-                connection.execute(statement)
-            return
-        link = psycopg2.connect(host=place.host, port=place.port, dbname=place.name, user=place.user)
-        with closing(link), link, link.cursor() as cursor:
-            cursor.execute(statement)
 
 
 def versions(user: User) -> list[int]:

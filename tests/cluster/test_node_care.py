@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cloudgrpc.errors import Exit
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
 from operating import admin, admin_json
 from truth import Traffic, Truth, Watch, check_whole, dice, good_copies, holders, wait_until_spread
+from turned_clocks import wait_collected, wait_offline
 from user import refused
 
 if TYPE_CHECKING:
@@ -27,11 +28,9 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 SMALL = 50_000
-GRACE_S = 1.6
 SOAK_TURNS = 25
 SETTINGS: dict[str, Any] = {
-    "drive_upload_lease_s": 1.5,
-    "upkeep_grace_s": GRACE_S,
+    **PATIENT,
     "upkeep_inventory_s": 0.5,
     "upkeep_rebalance_mib_s": 10_000,
     "upkeep_scrub_mib_s": 10_000,
@@ -92,7 +91,7 @@ def test_a_node_is_drained_while_people_read_and_write_and_is_then_removed_for_g
 def test_a_node_whose_folder_was_wiped_gets_its_copies_again(cluster: Cluster, truth: Truth) -> None:
     before = set(cluster.chunk_files("node2"))
     cluster.kill("node2")
-    cluster.wait(lambda: "node2" not in cluster.online(), what="node2 going offline")
+    wait_offline(cluster, "node2")
     shutil.rmtree(cluster.node_folder("node2"))
     cluster.start_node("node2")
     assert before
@@ -102,32 +101,34 @@ def test_a_node_whose_folder_was_wiped_gets_its_copies_again(cluster: Cluster, t
 
 
 def test_a_node_that_missed_deletes_deletes_when_it_is_back(cluster: Cluster, truth: Truth) -> None:
-    unwanted = truth.fill(dice(), 6, SMALL, "unwanted")
+    unwanted = truth.fill(dice(), 20, SMALL, "unwanted")
     chunks = [chunk for path in unwanted for chunk in cluster.chunks_of(truth.files[path][0])]
+    cluster.kill("node3")
     missing = {chunk for chunk, nodes in holders(cluster, chunks).items() if "node3" in nodes}
     assert missing
-    cluster.kill("node3")
     for path in unwanted:
         truth.delete(path)
 
     def are_left() -> dict[str, set[str]]:
         return {chunk: nodes for chunk, nodes in holders(cluster, chunks).items() if nodes}
 
-    cluster.wait(lambda: not set().union(*are_left().values()) - {"node3"}, what="the others deleting")
+    wait_collected(cluster, lambda: not set().union(*are_left().values()) - {"node3"}, "the others deleting")
     assert set(are_left()) == missing
     cluster.start_node("node3")
-    cluster.wait(lambda: not are_left(), what="node3 deleting, too")
+    wait_collected(cluster, lambda: not are_left(), "node3 deleting, too")
     check_whole(cluster, truth)
 
 
 def test_scrub_finds_a_bit_that_nobody_read_and_the_copy_is_made_again(cluster: Cluster, truth: Truth) -> None:
     rng = dice()
-    wait_until_spread(cluster)
-    needed = sorted(chunk for chunk, (_, _, nodes) in good_copies(cluster).items() if "node4" in nodes)
-    victim = cluster.chunk_files("node4")[rng.choice(needed)]  # not what no file needs: that may go at any moment
-    flip(victim, rng.randrange(64, victim.stat().st_size))
-    flipped = victim.read_bytes()
-    told = admin(cluster, "scrub", "node4", "--wait", "--yes")
+    for _ in range(3):
+        wait_until_spread(cluster)
+        needed = sorted(chunk for chunk, (_, _, nodes) in good_copies(cluster).items() if "node4" in nodes)
+        victim = cluster.chunk_files("node4")[rng.choice(needed)]  # not what no file needs: that may go at any moment
+        flipped = flip(victim, rng.randrange(64, victim.stat().st_size))
+        told = admin(cluster, "scrub", "node4", "--wait", "--yes")
+        if "1 on node4" in told:  # else the copy was moved just then, for nodes are evened out, and that found it
+            break
     assert "1 on node4" in told
     assert ("node4", victim.name) in bad_copies(cluster)
     quarantined = [path.read_bytes() for path in (cluster.node_folder("node4") / "quarantine").iterdir()]
@@ -138,9 +139,10 @@ def test_scrub_finds_a_bit_that_nobody_read_and_the_copy_is_made_again(cluster: 
 def test_a_node_that_returns_after_repair_makes_extra_copies_which_go_once_the_others_are_verified(
     cluster: Cluster, truth: Truth
 ) -> None:
+    cluster.kill("node2")
     held = {chunk for chunk, (_, _, nodes) in good_copies(cluster).items() if "node2" in nodes}
     assert held
-    cluster.kill("node2")
+    wait_offline(cluster, "node2")
     wait_until_spread(cluster, lost=["node2"])
     where = holders(cluster, held)
     assert {len(nodes) for nodes in where.values()} == {3}
@@ -153,8 +155,8 @@ def test_a_node_that_returns_after_repair_makes_extra_copies_which_go_once_the_o
     wait_until_spread(cluster)
     admin(cluster, "scrub", "--wait", "--yes")
     check_whole(cluster, truth)
-    cluster.wait(
-        lambda: {len(nodes) for nodes in holders(cluster, held).values()} == {2}, what="the third copies deleted"
+    wait_collected(
+        cluster, lambda: {len(nodes) for nodes in holders(cluster, held).values()} == {2}, "the third copies deleted"
     )
     assert {chunk for _, chunk in bad_copies(cluster)} & set(damaged), "the damage was not met"
 
@@ -167,11 +169,11 @@ def test_two_nodes_of_five_are_lost_with_three_copies_and_everything_is_there(
     truth = Truth(cluster.enroll("alice@example.org"))
     truth.fill(rng, 25, SMALL)
     wait_until_spread(cluster)
-    lost = rng.sample(["node1", "node2", "node3", "node4", "node5"], 2)
-    only = [chunk for chunk, (_, _, nodes) in good_copies(cluster).items() if set(lost) <= set(nodes)]
-    assert only, "no chunk had two of its three copies on the nodes that were lost"
+    # Of one chunk at least two of the three copies.
+    lost = rng.sample(rng.choice([nodes for _, _, nodes in good_copies(cluster).values()]), 2)
     cluster.kill(*lost)
     truth.check()
+    wait_offline(cluster, *lost)
     wait_until_spread(cluster, lost=lost)
     for node in lost:
         admin(cluster, "node", "remove", node, "--lost", "--yes")
@@ -184,22 +186,20 @@ def test_with_zones_every_chunk_is_in_both_and_one_zone_may_go(make_cluster: Cal
     cluster, rng = make_cluster(nodes=0, **SETTINGS), dice()
     zones = {"node1": "east", "node2": "east", "node3": "west", "node4": "west"}
     for node, zone in zones.items():
-        cluster.start_node(node, ready=False, node_zone=zone)
-    cluster.wait(lambda: len(cluster.online()) == 4, what="all nodes online")
+        cluster.start_node(node, node_zone=zone)
     truth = Truth(cluster.enroll("alice@example.org"))
     truth.fill(rng, 25, SMALL)
     placed = {chunk: sorted(zones[node] for node in nodes) for chunk, (_, _, nodes) in good_copies(cluster).items()}
     assert set(map(tuple, placed.values())) == {("east", "west")}
     dead = rng.choice(["east", "west"])
-    cluster.kill(*[node for node, zone in zones.items() if zone == dead])
+    lost = [node for node, zone in zones.items() if zone == dead]
+    cluster.kill(*lost)
     truth.check()
-    cluster.wait(lambda: len(cluster.online()) == 2, what="the zone going offline")
-    wait_until_spread(cluster, lost=[node for node, zone in zones.items() if zone == dead])
+    wait_offline(cluster, *lost)
+    wait_until_spread(cluster, lost=lost)
     truth.upload("meanwhile.bin", rng.randbytes(SMALL))
-    for node, zone in zones.items():
-        if zone == dead:
-            cluster.start_node(node, ready=False, node_zone=zone)
-    cluster.wait(lambda: len(cluster.online()) == 4, what="the zone back")
+    for node in lost:
+        cluster.start_node(node, node_zone=dead)
     check_whole(cluster, truth)
     cluster.wait(
         lambda: all(
@@ -226,7 +226,7 @@ def test_a_disk_that_is_full_takes_nothing_more_says_why_and_takes_again_once_so
     truth.check()
     for path in sorted(truth.files)[:4]:
         truth.delete(path)
-    cluster.wait(lambda: truth.can_upload("fits.bin", rng.randbytes(MIB)), what="the gateway knowing it")
+    wait_collected(cluster, lambda: truth.can_upload("fits.bin", rng.randbytes(MIB)), "the gateway knowing it")
     assert reasons(cluster) == ["", ""]
     check_whole(cluster, truth)
 
@@ -238,7 +238,7 @@ def test_a_disk_that_is_full_takes_nothing_more_says_why_and_takes_again_once_so
         truth.upload("too-much.bin", rng.randbytes(SMALL))
     (chunk,) = cluster.chunks_of(truth.files["fits.bin"][0])
     truth.delete("fits.bin")
-    cluster.wait(lambda: not cluster.holders(chunk), what="the chunk deleted from disks that take nothing more")
+    wait_collected(cluster, lambda: not cluster.holders(chunk), "the chunk deleted from disks that take nothing more")
     truth.check()
     restart(cluster)
     cluster.wait(lambda: truth.can_upload("fits again.bin", rng.randbytes(SMALL)), what="the gateway knowing it")
@@ -271,21 +271,21 @@ def test_whatever_happens_to_one_node_after_the_other_nothing_is_lost(
 def dies(cluster: Cluster, node: str, rng: random.Random) -> None:
     cluster.kill(node)
     if rng.random() < 0.5:
-        cluster.wait(lambda: node not in cluster.online(), what=f"{node} going offline")
+        wait_offline(cluster, node)
     cluster.start_node(node)
 
 
 def blinks(cluster: Cluster, node: str, rng: random.Random) -> None:
     """It hangs, maybe for so long that it counts as offline."""
     cluster.pause(node)
-    time.sleep(rng.uniform(0.1, 3))
+    time.sleep(rng.uniform(0.1, 8))
     cluster.resume(node)
     cluster.wait(lambda: node in cluster.online(), what=f"{node} back")
 
 
 def is_wiped(cluster: Cluster, node: str, rng: random.Random) -> None:
     cluster.kill(node)
-    cluster.wait(lambda: node not in cluster.online(), what=f"{node} going offline")
+    wait_offline(cluster, node)
     shutil.rmtree(cluster.node_folder(node))
     cluster.start_node(node)
 
@@ -316,11 +316,7 @@ def restart(cluster: Cluster, **settings: Any) -> None:
     """Both nodes, with these settings."""
     for node in ("node1", "node2"):
         cluster.stop(node)
-        (cluster.logs / f"{node}.out").unlink()
-        cluster.start_node(node, ready=False, **settings)
-    # The gateway calls them online for a while whether they are there or not; they know when they have joined.
-    joined = [cluster.logs / f"{node}.out" for node in ("node1", "node2")]
-    cluster.wait(lambda: all("joined" in log.read_text() for log in joined), what="both nodes back")
+        cluster.start_node(node, **settings)
 
 
 def reasons(cluster: Cluster) -> list[str]:
@@ -356,7 +352,9 @@ def mean(cluster: Cluster) -> float:
     return sum(found.values()) / len(found)
 
 
-def flip(path: Path, position: int) -> None:
+def flip(path: Path, position: int) -> bytes:
+    """What is in the file afterwards."""
     data = bytearray(path.read_bytes())
     data[position] ^= 1
     path.write_bytes(data)
+    return bytes(data)

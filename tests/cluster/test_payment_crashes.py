@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
+from cluster_harness import PATIENT, Cluster
 from sandbox import SandboxServer
+from turned_clocks import end_leases, execute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from cluster_harness import Cluster
 
 LAUNCHER = Path(__file__).with_name("crash_launcher.py")
 AT_ONCE = "237670000015"  # pays soon, and never rings
@@ -38,8 +38,8 @@ def campay() -> Iterator[SandboxServer]:
 def test_a_gateway_that_dies_loses_no_money_and_asks_nobody_twice(
     make_cluster: Callable[..., Cluster], campay: SandboxServer, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    sells = {**campay.variables(), "payments_look_s": 0.2, "campay_timeout_s": 1}
-    cluster = make_cluster(nodes=1, capacity_gb=100, start=False, **sells)
+    settings = {**PATIENT, **campay.variables(), "payments_look_s": 0.2}
+    cluster = make_cluster(nodes=1, capacity_gb=100, start=False, **settings)
     monkeypatch.setenv("CRASH_ORDERS", "orders")
     orders = cluster.logs / "orders"
     cluster.start_gateway(LAUNCHER)
@@ -51,6 +51,9 @@ def test_a_gateway_that_dies_loses_no_money_and_asks_nobody_twice(
         alice.buy(AT_ONCE, request_id="one")
     cluster.wait(lambda: not cluster.gateway.is_running, what="the gateway to be dead")
     orders.unlink()
+    # As if Campay's answer were overdue, and the dead gateway's lead over.
+    execute(cluster, "UPDATE payment SET look_at = 1 WHERE state = 'processing'")
+    end_leases(cluster)
     cluster.start_gateway()
     again = alice.buy(AT_ONCE, request_id="one")
     if moment in NOT_SENT[1:]:  # written down, and nobody is asked in its place

@@ -16,10 +16,11 @@ import pytest
 from cloudgrpc.clients.session import SignIn
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.errors import Exit
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
 from line import Line
 from person import Person
 from program import HOST, free_port
+from turned_clocks import wait_offline
 
 if TYPE_CHECKING:
     import subprocess
@@ -65,7 +66,9 @@ class Traveller(Person):
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"), upkeep_grace_s=3600)
+    # What is held stands still on purpose.
+    settings: dict[str, Any] = {**PATIENT, "drive_silence_s": 300}
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"), **settings)
     try:
         yield cluster.start()
     finally:
@@ -130,6 +133,7 @@ def test_after_the_client_was_killed_only_what_is_missing_travels(alice: Travell
     process.kill()
     process.communicate()
     alice.line.up.release()
+    alice.line.wait_idle()
     stored = alice.unfinished()[0]["stored_bytes"]
     before = alice.stored_chunks()
     alice.line.up.count = 0
@@ -179,6 +183,7 @@ def test_a_download_goes_on_after_its_client_was_killed(alice: Traveller, tmp_pa
     process.kill()
     process.communicate()
     alice.line.down.release()
+    alice.line.wait_idle()
     there = part.stat().st_size
     alice.line.down.count = 0
     told = alice.shell("--gateway", alice.line.address, "download", "/film.mkv", str(back))
@@ -208,9 +213,8 @@ def test_an_upload_waits_for_nodes_that_come_back(alice: Traveller) -> None:
     process = held_upload(alice, "film.mkv")
     alice.cluster.kill("node1", "node2")
     alice.line.up.release()
-    alice.cluster.wait(lambda: "node1" not in alice.cluster.online(), what="the loss being noticed")
-    alice.cluster.start_node("node1", ready=False)
-    alice.cluster.start_node("node2", ready=False)
+    wait_offline(alice.cluster, "node1", "node2")
+    alice.cluster.start_nodes("node1", "node2")
     finished(process)
     check_film(alice)
 
@@ -218,7 +222,9 @@ def test_an_upload_waits_for_nodes_that_come_back(alice: Traveller) -> None:
 def test_an_upload_goes_on_through_another_gateway(
     make_cluster: Callable[..., Cluster], postgres_database: Database, tmp_path: Path
 ) -> None:
-    cluster = make_cluster(database=postgres_database, upkeep_grace_s=3600)
+    # The nodes do not know the other gateway, and are silent for it from the death of this one on.
+    settings: dict[str, Any] = {**PATIENT, "cluster_offline_after_s": 300, "drive_silence_s": 300}
+    cluster = make_cluster(database=postgres_database, **settings)
     with Line(cluster.port) as line:
         alice = Traveller(cluster, cluster.enroll("alice@example.org"), tmp_path / "alice", line)
         process = held_upload(alice, "film.mkv")

@@ -18,6 +18,7 @@ from cloudgrpc import cli, rpc
 from cloudgrpc.errors import Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import NodeServiceStub
+from cluster_harness import PATIENT, Cluster
 from program import HOST
 from user import CALL_S
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cluster_harness import Cluster
     from user import User
 
 TRIES = 3
@@ -42,7 +42,8 @@ def elsewhere(tmp_path: Path) -> Path:
 def cluster(make_cluster: Callable[..., Cluster], elsewhere: Path) -> Cluster:
     """The gateway shares its folder with node1; node2 is on another machine, to which the secret was carried."""
     # Upkeep rests, so that no account's key is wrapped anew behind our back.
-    cluster = make_cluster(nodes=1, start=False, upkeep_round_s=3600, cluster_offline_after_s=60)
+    settings = {**PATIENT, "upkeep_round_s": 3600, "cluster_offline_after_s": 60}
+    cluster = make_cluster(nodes=1, start=False, **settings)
     cluster.start()
     secrets(elsewhere, "add", "cluster", "--from", cluster.data / "secrets" / "cluster.key")
     cluster.start_node("node2", data=elsewhere)
@@ -120,6 +121,17 @@ def is_refused(port: int, secret: str) -> bool:
     return False
 
 
+def wait_known(cluster: Cluster, changes: int) -> None:
+    """Until each process has read so many changes of the cluster's secret: a person takes longer than that from one
+    machine to the next, a script does not."""
+
+    def is_known() -> bool:
+        told = [program.err.read_text() for program in cluster.programs.values()]
+        return all(each.count("cluster.key has changed") >= changes for each in told)
+
+    cluster.wait(is_known, what="the change of the secret known everywhere")
+
+
 def test_both_keys_are_changed_under_load_and_no_request_is_lost(cluster: Cluster, elsewhere: Path) -> None:
     alice = cluster.enroll("alice@example.org")
     here = cluster.data
@@ -138,10 +150,12 @@ def test_both_keys_are_changed_under_load_and_no_request_is_lost(cluster: Cluste
         carried = elsewhere / "carried"
         carried.write_text(new_secret)
         secrets(elsewhere, "add", "cluster", "--from", carried)
+        wait_known(cluster, changes=1)
         secrets(here, "add", "master")
         new_key = fingerprints(here, "master")[1]
         secrets(here, "use", "cluster", new)
         secrets(elsewhere, "use", "cluster", new)
+        wait_known(cluster, changes=2)
         secrets(here, "use", "master", new_key)
         before_removal = work.done["download"]
         secrets(here, "remove", "cluster", old, "--yes")

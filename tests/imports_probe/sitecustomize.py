@@ -15,8 +15,9 @@ from pathlib import Path
 def _tell() -> None:
     packages = sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names)
     told = {"words": sys.orig_argv, "packages": packages, "cpu_s": time.process_time()}
-    path = Path(os.environ["IMPORTS_TOLD"]) / f"{os.getpid()}.json"
+    path = Path(os.environ["IMPORTS_TOLD"]) / str(os.getpid())
     path.write_text(json.dumps(told), encoding="utf-8")
+    path.replace(path.with_suffix(".json"))  # whole, whoever looks meanwhile
 
 
 if "IMPORTS_TOLD" in os.environ:

@@ -6,10 +6,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from cloudgrpc.errors import Exit
 from executable_run import FILE
 
 
+@pytest.mark.timeout(320)
 def test_the_self_test_passes_in_an_empty_folder_without_any_environment(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [str(FILE), "demo-cluster", "--self-test"],
@@ -20,7 +23,7 @@ def test_the_self_test_passes_in_an_empty_folder_without_any_environment(tmp_pat
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said, _ = process.communicate(timeout=110)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == Exit.OK, said
     assert "compared every byte once more" in said
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ import pytest
 
 from cloudgrpc import rpc
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cluster_harness import CALM, Cluster
+from cluster_harness import CALM, PATIENT, Cluster
 from user import CALL_S, User, refused
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def strict(make_cluster: Callable[..., Cluster]) -> Callable[..., Cluster]:
     """A gateway alone, whose limits a test sets."""
-    return lambda **settings: make_cluster(**{"nodes": 0, **settings})
+    return lambda **settings: make_cluster(**{"nodes": 0, **PATIENT, **settings})
 
 
 def send(cluster: Cluster, email: str, **options: Any) -> None:
@@ -86,9 +86,9 @@ def failure_of(work: Callable[[], object]) -> grpc.RpcError:
 
 
 def test_the_next_code_comes_after_the_wait_and_the_first_stays_good(strict: Callable[..., Cluster]) -> None:
-    cluster = strict(limits_resend_s=30)
+    cluster = strict(limits_resend_s=250)
     send(cluster, "alice@example.org")
-    assert 29 <= seconds_told(failure_of(lambda: send(cluster, "alice@example.org"))) <= 30
+    assert 200 < seconds_told(failure_of(lambda: send(cluster, "alice@example.org"))) <= 250
     send(cluster, "bob@example.org")
     assert verify(cluster, "alice@example.org")
     cluster.wait(lambda: events(cluster, "refused.too_many_codes"), what="the event")
@@ -146,13 +146,13 @@ def test_one_peer_may_try_so_many_codes_for_whatever_address(strict: Callable[..
 
 
 def test_a_session_that_calls_too_often_waits_and_others_do_not(strict: Callable[..., Cluster]) -> None:
-    cluster = strict(limits_calls_per_second=5, drive_overcommit=1000, nodes=1)
+    cluster = strict(limits_calls_per_second=1, drive_overcommit=1000, nodes=1)
     alice, bob = someone(cluster), someone(cluster)
 
     def who(user: User) -> None:
         cluster.auth.WhoAmI(pb.WhoAmIRequest(session_token=user.token), timeout=CALL_S)
 
-    for _ in range(50):
+    for _ in range(10):
         who(alice)
     failure = failure_of(lambda: [who(alice) for _ in range(50)])
     assert seconds_told(failure) == 1
@@ -160,12 +160,12 @@ def test_a_session_that_calls_too_often_waits_and_others_do_not(strict: Callable
 
 
 def test_a_peer_that_calls_too_often_waits_whatever_it_calls(strict: Callable[..., Cluster]) -> None:
-    cluster = strict(limits_peer_calls_per_second=20)
+    cluster = strict(limits_peer_calls_per_second=2)
     with ThreadPoolExecutor(8) as pool:
-        calls = [pool.submit(failing_code, cluster) for _ in range(400)]
+        calls = [pool.submit(failing_code, cluster) for _ in range(100)]
     answers = [call.result() for call in calls]
     assert set(answers) == {"session_ended", "too_many_calls"}
-    assert answers.count("session_ended") >= 200
+    assert answers.count("session_ended") >= 20
 
 
 def failing_code(cluster: Cluster) -> str:
@@ -279,13 +279,16 @@ def test_a_closed_account_lets_nobody_at_its_files_until_it_is_taken_back(cluste
 
 
 def test_when_its_time_is_over_a_closed_account_goes_with_its_files(make_cluster: Callable[..., Cluster]) -> None:
-    cluster = make_cluster(nodes=2, upkeep_closed_account_s=1.5, upkeep_grace_s=2.5, drive_upload_lease_s=2)
+    cluster = make_cluster(nodes=2, upkeep_closed_account_s=0.5, **PATIENT)
     alice = cluster.enroll("alice@example.org")
     (chunk_id,) = cluster.chunks_of(alice.upload("a.txt", b"content").file_id)
     close(cluster, alice)
     cluster.wait(lambda: not cluster.rows("SELECT 1 FROM account"), what="the account to go")
     with refused("UNAUTHENTICATED", "session_ended"):
         alice.names()
+    unneeded = f"chunk_id = '{chunk_id}' AND unreferenced_at IS NOT NULL"
+    cluster.wait(lambda: cluster.rows(f"SELECT 1 FROM chunk WHERE {unneeded}"), what="its chunk to be needed no more")
+    cluster.change(f"UPDATE chunk SET unreferenced_at = 1 WHERE {unneeded}")  # so that its grace is over
     cluster.wait(lambda: not cluster.holders(chunk_id), what="its chunk to go from the nodes")
     again = cluster.enroll("alice@example.org")
     assert again.names() == []
@@ -313,9 +316,10 @@ def test_who_did_what_from_where_is_in_the_record_and_no_secret_is(make_cluster:
     for kind in done:
         cluster.wait(lambda: any(where.items() <= event.items() for event in events(cluster, kind)), what=kind)  # noqa: B023
     assert len(events(cluster, "refused.session_ended")) == 1, "a flood of refusals does not fill the database"
-    secrets = [code, proof, token, alice.token, cluster.data.joinpath("secrets", "digest.key").read_text().strip()]
+    secrets = [proof, token, alice.token, cluster.data.joinpath("secrets", "digest.key").read_text().strip()]
+    code_alone = rf"(?<![0-9a-f]){code}(?![0-9a-f])"  # times and digests may hold these six digits by chance
     tables = [name for (name,) in cluster.rows("SELECT name FROM sqlite_master WHERE type = 'table'")]
     kept = "\n".join(str(row) for table in tables for row in cluster.rows(f"SELECT * FROM {table}"))
-    for secret in secrets:
-        assert secret not in kept
-        assert secret not in cluster.gateway.err.read_text()
+    for secret in (code_alone, *map(re.escape, secrets)):
+        assert not re.search(secret, kept)
+        assert not re.search(secret, cluster.gateway.err.read_text())

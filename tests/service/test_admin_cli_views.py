@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cloudgrpc.errors import Exit
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
 from operating import admin, admin_json, admin_words, exit_code_of
 from program import PATIENCE_S
 
@@ -29,7 +29,8 @@ MB = 1 << 20
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """With two people and some files."""
-    cluster = Cluster(tmp_path_factory.mktemp("drive"), nodes=2, cluster_offline_after_s=PATIENCE_S)
+    settings: dict[str, Any] = {**PATIENT, "cluster_offline_after_s": PATIENCE_S}
+    cluster = Cluster(tmp_path_factory.mktemp("drive"), nodes=2, **settings)
     try:
         cluster.start()
         alice = cluster.enroll("alice@example.org", "Alice Miller")
@@ -56,6 +57,7 @@ def types(cluster: Cluster, *words: str) -> set[str]:
 
 
 def test_status_tells_what_a_recount_finds(drive: Cluster) -> None:
+    newest = events(drive)[-1]["event_id"]
     told = admin_json(drive, "--status")
     assert told["state"] == "healthy"
     assert told["mode"] == "open"
@@ -66,7 +68,7 @@ def test_status_tells_what_a_recount_finds(drive: Cluster) -> None:
     assert told["users"] == told["sessions"] == 2
     assert told["pool"]["promised_bytes"] == drive.rows("SELECT SUM(quota_bytes) FROM account")[0][0]
     assert told["pool"]["capacity_bytes"] == 2 * (2 << 30)
-    assert told["last_event_id"] >= events(drive)[-1]["event_id"]
+    assert told["last_event_id"] >= newest
 
 
 def test_status_says_it_in_words_that_fit_a_terminal(drive: Cluster) -> None:
@@ -83,14 +85,14 @@ def test_status_says_it_in_words_that_fit_a_terminal(drive: Cluster) -> None:
 
 
 def test_missing_copies_and_lost_data_have_exit_codes_of_their_own(make_cluster: Callable[..., Cluster]) -> None:
-    cluster = make_cluster(nodes=2)
+    cluster = make_cluster(nodes=2, **PATIENT)
     cluster.enroll("alice@example.org").upload("a.bin", os.urandom(5 * MB))
 
     def leaves_with(code: int) -> Callable[[], bool]:
         return lambda: exit_code_of(cluster, "--status") == code
 
     cluster.wait(leaves_with(Exit.OK), what="a healthy cluster")
-    cluster.kill("node2")
+    cluster.silence("node2")
     cluster.wait(leaves_with(Exit.MISSING), what="copies that are missing")
     told = admin(cluster, "--status", exit_code=Exit.MISSING)
     warnings, _, figures = told.partition("\n\n")
@@ -104,9 +106,13 @@ def test_missing_copies_and_lost_data_have_exit_codes_of_their_own(make_cluster:
             path.unlink()
     cluster.start_node("node2")
     cluster.wait(leaves_with(Exit.LOST), what="data that is lost")
-    lost = admin_json(cluster, "--status", exit_code=Exit.LOST)
-    assert lost["state"] == "lost"
-    assert lost["chunks"]["lost"] == 2
+
+    def lost() -> int:
+        told = admin_json(cluster, "--status", exit_code=Exit.LOST)
+        assert told["state"] == "lost"
+        return int(told["chunks"]["lost"])
+
+    cluster.wait(lambda: lost() == 2, what="all of it")
 
 
 # Who and where

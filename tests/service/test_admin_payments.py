@@ -7,14 +7,14 @@ import json
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cloudgrpc import cli
 from cloudgrpc.errors import Exit
 from cloudgrpc.outside.campay_ledger import Transaction
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
 from person import Person, Terminal
 from sandbox import SandboxServer
 
@@ -37,9 +37,8 @@ def campay() -> Iterator[SandboxServer]:
 @pytest.fixture(scope="module")
 def shop(campay: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Whose key lies in its data folder."""
-    cluster = Cluster(
-        tmp_path_factory.mktemp("shop"), nodes=1, capacity_gb=100, drive_new_account_mb=1, **campay.variables()
-    )
+    settings: dict[str, Any] = {**PATIENT, **campay.variables(), "drive_new_account_mb": 1}
+    cluster = Cluster(tmp_path_factory.mktemp("shop"), nodes=1, capacity_gb=100, **settings)
     try:
         yield cluster.start()
     finally:

@@ -201,10 +201,10 @@ def test_a_code_works_once_even_when_typed_twice_at_the_same_time(cluster: Clust
 
 def test_a_code_expires_after_five_minutes(cluster: Cluster, email: str) -> None:
     code = cluster.send_code(email)
-    change(cluster, f"UPDATE otp_challenge SET expires_at = expires_at - 290000000 WHERE email = '{email}'")
+    change(cluster, f"UPDATE otp_challenge SET expires_at = expires_at - 270000000 WHERE email = '{email}'")
     with refused("INVALID_ARGUMENT", "code_wrong"):
         verify(cluster, email, another(code))
-    change(cluster, f"UPDATE otp_challenge SET expires_at = expires_at - 10000000 WHERE email = '{email}'")
+    change(cluster, f"UPDATE otp_challenge SET expires_at = expires_at - 30000000 WHERE email = '{email}'")
     with refused("FAILED_PRECONDITION", "code_spent"):
         verify(cluster, email, code)
 

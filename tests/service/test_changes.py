@@ -8,6 +8,7 @@ import pytest
 
 from cloudgrpc.actions.page_tokens import write_token
 from cloudgrpc.pb import cloud_storage_pb2 as pb
+from cluster_harness import PATIENT
 from service.files_fixture import digest, someone
 from user import CALL_S, User, refused
 
@@ -198,7 +199,7 @@ def test_lists_go_on_by_their_token_and_know_no_other(alice: User) -> None:
 def test_upkeep_ends_old_trash_and_versions_too_many_and_sweeps_what_they_held(
     make_cluster: Callable[..., Cluster],
 ) -> None:
-    cluster = make_cluster(nodes=1, upkeep_grace_s=700)
+    cluster = make_cluster(nodes=1, upkeep_grace_s=700, **PATIENT)
     alice = cluster.enroll("alice@example.org")
     kept = alice.upload("kept", b"1").file_id
     for number in range(4):

@@ -53,7 +53,7 @@ def taken_port() -> Iterator[int]:
 def gateway(cluster: Cluster, *words: str, **settings: object) -> subprocess.CompletedProcess[str]:
     """Start a gateway that is expected to refuse."""
     where = ["--data-dir", str(cluster.data), *([] if "--port" in words else ["--port", str(cluster.port)])]
-    return cluster.run("gateway", *where, *words, timeout_s=20, **settings)
+    return cluster.run("gateway", *where, *words, timeout_s=60, **settings)
 
 
 def assert_refusal(ran: subprocess.CompletedProcess[str], exit_code: int, *words: str) -> None:
@@ -68,17 +68,12 @@ def assert_refusal(ran: subprocess.CompletedProcess[str], exit_code: int, *words
 
 
 def seconds_of_cpu(*words: str) -> float:
-    """What the least of several runs took, in CPU time: a busy machine takes nothing from it."""
-    least = 60.0
-    for _ in range(5):
-        process = subprocess.Popen(
-            [sys.executable, *words], cwd=ROOT, env=clean_environment(), stdout=subprocess.DEVNULL
-        )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        least = min(least, used.ru_utime + used.ru_stime)
-    return least
+    """What it took, in CPU time: a busy machine takes little from it."""
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=clean_environment(), stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return used.ru_utime + used.ru_stime
 
 
 # Help and usage
@@ -169,8 +164,8 @@ def test_the_launcher_works_from_any_folder(tmp_path: Path) -> None:
 
 
 def test_help_is_there_at_once() -> None:
-    assert seconds_of_cpu("-c", "import cloudgrpc.cli") < HELP_S
-    assert seconds_of_cpu("-m", "cloudgrpc", "--help") < HELP_S
+    for words in (["-c", "import cloudgrpc.cli"], ["-m", "cloudgrpc", "--help"]):
+        assert any(seconds_of_cpu(*words) < HELP_S for _ in range(10)), words
 
 
 # Settings
@@ -239,10 +234,12 @@ def test_plaintext_stays_on_this_machine_unless_the_settings_allow_it(idle: Clus
         text=True,
     )
     with allowed:
-        assert allowed.stdout is not None
-        assert "gateway" in allowed.stdout.readline()
-        assert f"0.0.0.0:{port}" in allowed.stdout.readline()
-        allowed.terminate()
+        try:
+            assert allowed.stdout is not None
+            assert "gateway" in allowed.stdout.readline()
+            assert f"0.0.0.0:{port}" in allowed.stdout.readline()
+        finally:
+            allowed.terminate()
 
 
 @pytest.mark.parametrize("name", ["data folder", "database"])
@@ -317,7 +314,7 @@ def test_told_to_stop_gateway_and_node_end_well(make_cluster: Callable[..., Clus
     for name in ("node1", "gateway"):
         program = cluster.programs[name]
         os.kill(program.pid, number)
-        assert program.wait(10) == Exit.OK
+        assert program.wait() == Exit.OK
         assert "Traceback" not in program.err.read_text()
 
 

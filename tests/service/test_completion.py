@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
-import pexpect
 import pytest
 
 from cloudgrpc import cli
 from cloudgrpc.about import for_bash, for_fish, for_zsh
 from cloudgrpc.about.words import Word, tree
-from program import PATIENCE_S
+from executable_run import AT_HOME
+from person import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SCRIPTS = {"bash": for_bash.script, "zsh": for_zsh.script, "fish": for_fish.script}
 SHOW = "cloudgrpc() { printf '<%s>' \"$@\"; echo ' shown'; }\n"  # in the program's place: what the line came to
+PROMPT = "ready> "
+SPELT = "re''ady> "  # in another way than it is shown, since what is typed is shown, too
 INTERACTIVE = {
     "bash": ["--norc", "--noprofile", "-i"],
     "zsh": ["-f", "-i"],
@@ -69,32 +72,32 @@ def folder(tmp_path: Path, words: Word) -> Path:
 
 
 @pytest.fixture(params=INTERACTIVE)
-def terminal(request: pytest.FixtureRequest, folder: Path) -> Iterator[pexpect.spawn[str]]:
+def terminal(request: pytest.FixtureRequest, folder: Path) -> Iterator[Terminal]:
     """A person's shell that has read its script."""
     shell = request.param
-    if not shutil.which(shell):
+    path = shutil.which(shell)
+    if not path:
         pytest.skip(f"no {shell} on this machine; its script is looked at below")
     environment = {"PATH": "/usr/bin:/bin", "TERM": "dumb", "HOME": str(folder), "LANG": "C.UTF-8"}
-    child = pexpect.spawn(
-        shell, INTERACTIVE[shell], cwd=folder, env=environment, encoding="utf-8", timeout=PATIENCE_S, echo=False
-    )
+    child = Terminal([sys.executable, "-c", AT_HOME, path, *INTERACTIVE[shell]], folder, environment)
     prepare = ["bind 'set enable-bracketed-paste off'"] if shell == "bash" else ["autoload -U compinit; compinit -u -D"]
     source = f"source {folder.parent}/script.{shell}"
-    child.send("\n".join([*prepare, source, SHOW, "PS1='ready> '", ""]))
-    child.expect("ready> ")
+    child.send("\n".join([*prepare, source, SHOW, f"PS1='{SPELT}'", ""]))
     yield child
-    child.close(force=True)
+    child._process.kill()
+    child.left()
 
 
-def typed_and_entered(terminal: pexpect.spawn[str], keys: str) -> str:
+def typed_and_entered(terminal: Terminal, keys: str) -> str:
     """The words of the line that it came to, each in <>."""
+    terminal.expect_exact(PROMPT)
     terminal.send(f"cloudgrpc {keys}\n")
     terminal.expect(r"(<[^\r\n]*>) shown")
     assert terminal.match is not None
     return str(terminal.match.group(1))
 
 
-def test_tab_goes_on_with_what_a_person_types(terminal: pexpect.spawn[str]) -> None:
+def test_tab_goes_on_with_what_a_person_types(terminal: Terminal) -> None:
     assert typed_and_entered(terminal, "dem\t--sel\t") == "<demo-cluster><--self-test>"
     assert typed_and_entered(terminal, "admin user dis\tbob --y\t") == "<admin><user><disable><bob><--yes>"
     for typed, expected in LINES.items():

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from textual.widgets import Input
@@ -24,7 +24,7 @@ from cloudgrpc.admin.lookout import Lookout
 from cloudgrpc.clients.session import Gateway
 from cloudgrpc.errors import AdminKeyWrong, Exit
 from cloudgrpc.pb import cloud_storage_pb2 as pb
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
 from operating import admin_key, admin_words
 from person import Terminal
 from program import PATIENCE_S
@@ -45,7 +45,8 @@ MB = 1 << 20
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("drive"), nodes=3, cluster_offline_after_s=PATIENCE_S)
+    settings: dict[str, Any] = {**PATIENT, "cluster_offline_after_s": PATIENCE_S}
+    cluster = Cluster(tmp_path_factory.mktemp("drive"), nodes=3, **settings)
     try:
         cluster.start()
         alice = cluster.enroll("alice@example.org", "Alice Miller")
@@ -74,10 +75,12 @@ class Seen:
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
 
-    def type(self, words: str) -> None:
-        """At once, where the keys go to now: each key takes a tenth of a second here."""
-        focused = self.app.focused
-        assert isinstance(focused, Input)
+    async def type(self, words: str) -> None:
+        """At once, where keys are to go to: each key takes a tenth of a second here."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not isinstance(focused := self.app.focused, Input):
+            assert time.monotonic() < deadline, f"nowhere to type:\n{self.text}"
+            await self.pilot.pause(0.02)
         focused.value = words
 
     async def wait(self, *words: str) -> str:
@@ -124,7 +127,7 @@ def test_every_key_shows_what_it_says(drive: Cluster) -> None:
         await seen.press("u")
         await seen.wait("alice@example.org", "5.0 MB of 1.0 GB", "Bob Baker")
         await seen.press("slash")
-        seen.type("miller")
+        await seen.type("miller")
         await seen.press("enter")
         await seen.wait_gone("bob@example.org")
         await seen.press("enter")
@@ -137,11 +140,11 @@ def test_every_key_shows_what_it_says(drive: Cluster) -> None:
         await seen.wait("node3")
         await seen.press("d")
         await seen.wait("Whose account?")
-        seen.type("bob@example.org")
+        await seen.type("bob@example.org")
         await seen.press("enter")
         await seen.wait("User bob@example.org", "0 files")
         await seen.press("d")
-        seen.type("nobody@example.org")
+        await seen.type("nobody@example.org")
         await seen.press("enter")
         await seen.wait("There is no account nobody@example.org")
         await seen.press("p")
@@ -149,12 +152,12 @@ def test_every_key_shows_what_it_says(drive: Cluster) -> None:
         await seen.press("e")
         await seen.wait("account.enrolled", "file.uploaded")
         await seen.press("slash")
-        seen.type("node.")
+        await seen.type("node.")
         await seen.press("enter")
         await seen.wait("Events of type node.", "node1 joined", "node3 joined")
         await seen.wait_gone("account.enrolled")
         await seen.press("slash")
-        seen.type("sense")
+        await seen.type("sense")
         await seen.press("enter")
         await seen.wait("there is no kind of event")
         await seen.press("question_mark")
@@ -232,7 +235,7 @@ def test_a_repair_does_not_flood_the_events_but_each_is_shown_to_whoever_asks_fo
         page.happened(made[-2:])
         await seen.wait("account.enrolled", "1,000 times on node1, at last: chunk 1998", "1,000 times on node2")
         await seen.press("slash")
-        seen.type("copy.")
+        await seen.type("copy.")
         await seen.press("enter")
         await seen.wait("chunk 1996 was copied", "chunk 1997 was copied", "chunk 1999 was copied")
         await seen.wait_gone("times")
@@ -240,18 +243,30 @@ def test_a_repair_does_not_flood_the_events_but_each_is_shown_to_whoever_asks_fo
     assert watched(drive, script) is None
 
 
+def standing(text: str) -> tuple[str, str]:
+    """What must not move: the time that all is of, and all below the first line, which holds the clock, too."""
+    head, _, rest = text.partition("\n")
+    return head.partition("PAUSED as of ")[2][: len("12:34:56")], rest
+
+
 def test_nothing_moves_while_monitoring_is_stopped(drive: Cluster) -> None:
     alice = drive.login("alice@example.org")
 
     async def script(seen: Seen) -> None:
         await seen.wait("live", "HEALTHY")
-        await seen.press("m")
-        await seen.wait("PAUSED as of ", "m Go on")
+        drive.pause("gateway")
+        try:
+            await seen.pilot.pause(EVERY_S + 0.5)
+            await seen.press("m")
+            before = standing(await seen.wait("PAUSED as of ", "m Go on"))
+        finally:
+            drive.resume("gateway")  # so that what it was asked before comes only now
         await asyncio.to_thread(alice.upload, "paused.bin", b"meanwhile")
-        before = seen.text.split("\n", 1)[1]
         await seen.pilot.pause(EVERY_S + 0.5)
-        assert seen.text.split("\n", 1)[1] == before, "all but the clock"
-        await seen.press("r")
+        assert standing(seen.text) == before, "all but the clock"
+        deadline = time.monotonic() + PATIENCE_S
+        while "2 files" not in seen.text and time.monotonic() < deadline:  # at first perhaps as counted before
+            await seen.press("r")
         await seen.wait("PAUSED", "2 files")
         assert "paused.bin" not in seen.text
         await seen.press("m")

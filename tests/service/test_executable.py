@@ -144,6 +144,7 @@ def test_a_second_signal_within_a_moment_is_the_first_one_passed_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     heard: list[int] = []
+    monkeypatch.setattr(executable, "SAME_S", 3600.0)
     monkeypatch.setattr(sys, "_MEIPASS", str(tmp_path / "_MEI00000001abcdef"), raising=False)
     handle = once(lambda number, _: heard.append(number))
     for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):

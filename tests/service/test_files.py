@@ -109,7 +109,9 @@ def test_a_message_of_four_mebibytes_is_accepted(alice: User) -> None:
 def test_a_larger_message_is_refused(alice: User) -> None:
     with nothing_kept(alice):
         with closing(grpc.insecure_channel(alice.cluster.address)) as plain, refused("RESOURCE_EXHAUSTED"):
-            FileServiceStub(plain).UploadFile(iter([metadata(alice, size=5 * MIB), data(content(5 * MIB))]), timeout=10)
+            FileServiceStub(plain).UploadFile(
+                iter([metadata(alice, size=5 * MIB), data(content(5 * MIB))]), timeout=CALL_S
+            )
         alice.cluster.wait(lambda: alice.cluster.used_bytes(alice.email) == (0, 0), what="the quota as before")
     assert alice.upload("after it", b"x").success
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PROBE = ROOT / "tests" / "imports_probe"
 TRIES = 3
+BARE: list[Told] = []  # `import grpc`: the quickest so far will do, and for a second try that of its moment
 NO_PACKAGES = ("_cython_", "_sysconfigdata_")  # of whatever was compiled; of this Python
 SPEAKS = {"google", "msgspec"}  # beside what gRPC brings
 SEALS = {"_cffi_backend", "_openssl", "cryptography"}
@@ -101,7 +102,7 @@ class Start:
 
     def told_of(self, words: str) -> Told:
         """What the newest process with these words told; each is asked for once."""
-        for path in self.told.iterdir():
+        for path in self.told.glob("*.json"):
             one = json.loads(path.read_text(encoding="utf-8"))
             line = " ".join(one["words"])
             if words in line:
@@ -183,7 +184,7 @@ def node(start: Start) -> None:
 
 
 def demo_cluster(start: Start) -> None:
-    ports = ["--gateway-port", str(free_port()), "--node-port", str(free_ports(1))]
+    ports = ["--gateway-port", str(free_ports(3)), "--node-port", str(free_port())]  # HTTP and sandbox come next
     data = ["--data-dir", str(start.folder / f"demo{free_port()}")]
     start.until("Ctrl-C stops", "demo-cluster", "--nodes", "1", *ports, *data)
 
@@ -222,9 +223,11 @@ ROLES: list[tuple[Callable[[Start], None], str, set[str], float]] = [
 def test_a_role_imports_what_it_needs_and_starts_quickly(
     start: Start, begin: Callable[[Start], None], words: str, wanted: set[str], most: float
 ) -> None:
-    for _ in range(TRIES):
-        start.run("-c", "import grpc")
-        bare = start.told_of("import grpc")
+    for number in range(TRIES):
+        if number or not BARE:
+            start.run("-c", "import grpc")
+            BARE.append(start.told_of("import grpc"))
+        bare = BARE[-1] if number else min(BARE, key=lambda told: told.cpu_s)
         begin(start)
         told = start.told_of(f" {words}")
         print(begin.__name__, told.cpu_s / bare.cpu_s, sorted(told.packages - bare.packages))

@@ -39,7 +39,7 @@ from cloudgrpc.trust.identity import THE_GATEWAY, identity_of_pem, node_identity
 from cloudgrpc.trust.joined import Joined, write_joined
 from cloudgrpc.trust.papers import FOLDER, Papers
 from cloudgrpc.trust.secrets import CLUSTER, shared_secret
-from cluster_harness import Cluster
+from cluster_harness import PATIENT, Cluster
 from every_rpc import call, cluster_secret
 from operating import admin_key
 from program import HOST, free_port
@@ -55,7 +55,7 @@ MINUTE_US = 60_000_000
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsCluster]:
-    cluster = TlsCluster(tmp_path_factory.mktemp("joining"), nodes=0)
+    cluster = TlsCluster(tmp_path_factory.mktemp("joining"), nodes=0, **PATIENT)
     try:
         cluster.start()
         yield cluster
@@ -308,7 +308,7 @@ def test_a_code_is_read_from_a_file_or_standard_input(
         cwd=cluster.logs,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=CALL_S,
         check=False,
     )
     assert told.returncode == 11
@@ -408,12 +408,17 @@ def test_gateway_and_nodes_follow_another_authority_while_they_run(machine: Mach
     cluster.authority.remove_ca(old)
     cluster.wait(lambda: machine.papers("node8").bundle == cluster.authority.bundle, what="the old one being forgotten")
     cluster.wait(lambda: is_believed(cluster), what="a gateway's certificate by the new one")
+    ((heard_at,),) = cluster.rows(SIGN_OF_LIFE)
+    cluster.wait(lambda: cluster.rows(SIGN_OF_LIFE) > [(heard_at,)], what="the node being heard as before")
     assert identity_of_pem(machine.papers("node8").tls.certificate) == node_identity("node8")
     gone = "SELECT count(*) FROM event WHERE kind = 'node.offline' AND node_id = 'node8'"
     assert cluster.rows(gone) == [(0,)]
     node.stop()
     cluster.channel.close()
     cluster._channel = None  # it believed the old one
+
+
+SIGN_OF_LIFE = "SELECT last_heartbeat_at FROM node WHERE node_id = 'node8'"
 
 
 def is_believed(cluster: TlsCluster) -> bool:

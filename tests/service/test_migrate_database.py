@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from cloudgrpc import cli
 from cloudgrpc.errors import Exit
+from cloudgrpc.meta import copy_target
 from cloudgrpc.meta.models import DATABASE
 from cluster_harness import CALM
 from upgrades.kept import unpack
@@ -28,6 +30,25 @@ if TYPE_CHECKING:
     from postgres import Database
 
     Made = Callable[..., Cluster]
+
+# The command, which dies once two batches of the table `pace` are there and a third is on its way.
+DYING = """
+import os
+import signal
+from cloudgrpc import cli
+from cloudgrpc.meta import copy_target
+
+copy_in, copied = copy_target._copy_in, []
+
+def copy_in_and_die(heading, rows):
+    copy_in(heading, rows)
+    copied.append(heading.table)
+    if copied.count("pace") == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+copy_target._copy_in = copy_in_and_die
+cli.main()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -79,32 +100,41 @@ def test_a_drive_goes_on_where_it_is_moved_to(make_cluster: Made, postgres_datab
     assert "this drive, copied before, with 1 accounts" in told(cluster.data, *to, exit_code=Exit.NOT_NOW)
 
 
-def test_a_copy_that_is_killed_goes_on_where_it_was(
-    make_cluster: Made, postgres_database: Database, tmp_path: Path
-) -> None:
+def test_a_copy_that_is_killed_goes_on_where_it_was(make_cluster: Made, postgres_database: Database) -> None:
     cluster = make_cluster(start=False, nodes=0, **CALM)
     unpack(KEPT[-1], "sqlite", cluster.folder)
-    many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000)"
+    rows = 5 * copy_target.BATCH
+    many = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})"
     path = cluster.data / "metadata.sqlite3"
     _sqlite(path, f"{many} INSERT INTO pace SELECT 'made ' || i, i FROM n")
-    command = [sys.executable, "-m", "cloudgrpc", *words(cluster.data, "migrate-database")]
-    command += ["--to", url(postgres_database), "--yes"]
-    run: dict[str, Any] = {"cwd": cluster.logs, "env": cluster.environment(), "stdin": subprocess.DEVNULL}
-    process = subprocess.Popen(command, **run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    cluster.wait(lambda: _copied(postgres_database) > 20_000, 60, "20,000 rows copied")
-    process.kill()
-    process.wait()
-    assert _copied(postgres_database) < 300_000
+    environment = cluster.environment()
+    command = [*words(cluster.data, "migrate-database"), "--to", url(postgres_database), "--yes"]
+
+    def run(*program: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *program, *command],
+            cwd=cluster.logs,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    killed = run("-c", DYING)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert _copied(postgres_database) == 2 * copy_target.BATCH
 
     cluster.database = postgres_database
     refused = cluster.start_gateway(ready=False)
     assert refused.wait(60) == Exit.NOT_NOW
     assert "goes on where it was" in refused.tail()
 
-    ran = subprocess.run(command, **run, capture_output=True, text=True, timeout=90, check=False)
+    ran = run("-m", "cloudgrpc")
     assert ran.returncode == Exit.OK, ran.stderr
     assert "goes on after" in ran.stdout
-    assert ask(postgres_database, "SELECT COUNT(*) FROM pace WHERE name LIKE 'made %'") == [(300_000,)]
+    assert ask(postgres_database, "SELECT COUNT(*) FROM pace WHERE name LIKE 'made %'") == [(rows,)]
     cluster.start_gateway()
     assert cluster.login("alice@example.org").resolve("/letter.txt").file.filename == "letter.txt"
 

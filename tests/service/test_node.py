@@ -42,7 +42,7 @@ from cloudgrpc.pb.cloud_storage_pb2_grpc import (
     add_NodeServiceServicer_to_server,
 )
 from cloudgrpc.trust.secrets import Secret
-from program import ROOT, clean_environment, free_port
+from program import PATIENCE_S, ROOT, clean_environment, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -70,8 +70,8 @@ class Nodes:
     def start(self, node_id: str, *, joined: bool = True, **settings: Any) -> Any:
         return self.runner.run(self._start(node_id, joined, settings))
 
-    def remote(self, node_id: str, port: int, secret: str = SECRET, timeout_s: float = 5) -> Any:
-        return Driven(self.runner, self.runner.run(self._remote(node_id, port, secret, timeout_s)))
+    def remote(self, node_id: str, port: int, secret: str = SECRET) -> Any:
+        return Driven(self.runner, self.runner.run(self._remote(node_id, port, secret)))
 
     def call(self, node: Any, method: str, request: Any = None, *metadata: tuple[str, str]) -> Any:
         """Raises the CloudError that the node answered."""
@@ -79,7 +79,7 @@ class Nodes:
         async def call() -> Any:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}", options=rpc.CHANNEL_OPTIONS) as channel:
                 stub: Any = getattr(NodeServiceStub(channel), method)
-                return await stub(request or REQUESTS[method], metadata=metadata, timeout=5)
+                return await stub(request or REQUESTS[method], metadata=metadata, timeout=PATIENCE_S)
 
         try:
             return self.runner.run(call())
@@ -90,11 +90,11 @@ class Nodes:
         disk = open_disk(self.folder / node_id, node_id, **settings)
         self.stack.callback(disk.close)
         port = await self.stack.enter_async_context(serving(disk, joined=joined))
-        remote = await self._remote(node_id, port, SECRET, 5)
+        remote = await self._remote(node_id, port, SECRET)
         return SimpleNamespace(port=port, disk=Driven(self.runner, disk), remote=Driven(self.runner, remote))
 
-    async def _remote(self, node_id: str, port: int, secret: str, timeout_s: float) -> RemoteStore:
-        store = RemoteStore(node_id, "127.0.0.1", port, Secret.of(secret), timeout_s)
+    async def _remote(self, node_id: str, port: int, secret: str) -> RemoteStore:
+        store = RemoteStore(node_id, "127.0.0.1", port, Secret.of(secret), PATIENCE_S)
         self.stack.push_async_callback(store.close)
         return store
 
@@ -396,7 +396,7 @@ class Gateway(NodeServiceServicer):
     def __init__(self) -> None:
         self.registered: list[pb.RegisterNodeRequest] = []
         self.heard: list[pb.HeartbeatRequest] = []
-        self.refusals: list[CloudError] = []
+        self.refusals: list[CloudError | None] = []  # of one registration after the other; None: it is taken in
         self.heartbeat_refusals: list[CloudError] = []
         self.forgets = 0
         self.changed = threading.Condition()
@@ -405,8 +405,8 @@ class Gateway(NodeServiceServicer):
         with self.changed:
             self.registered.append(request)
             self.changed.notify_all()
-        if self.refusals:
-            self._refuse(context, self.refusals.pop(0))
+        if self.refusals and (refusal := self.refusals.pop(0)):
+            self._refuse(context, refusal)
         return pb.RegisterNodeResponse(success=True, cluster_id="c1", pool_capacity_bytes=5 << 30, heartbeat_s=0.05)
 
     def Heartbeat(self, request: pb.HeartbeatRequest, context: Any) -> pb.HeartbeatResponse:  # noqa: N802
@@ -422,7 +422,7 @@ class Gateway(NodeServiceServicer):
 
     def wait_for(self, what: Any) -> None:
         with self.changed:
-            assert self.changed.wait_for(what, 20)
+            assert self.changed.wait_for(what, PATIENCE_S)
 
     def _refuse(self, context: Any, error: CloudError) -> None:
         context.set_trailing_metadata(rpc.trailers_of(error))
@@ -478,7 +478,7 @@ def test_a_node_registers_heartbeats_and_stops_when_asked(tmp_path: Path) -> Non
     with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port) as process:
         gateway.wait_for(lambda: len(gateway.heard) >= 2)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE_S)
     said = gateway.registered[0]
     assert process.returncode == 0
     assert f"node1 listens on 127.0.0.1:{said.port}, keeps up to 512.0 MB in {tmp_path}/node_storage_node1" in out
@@ -490,23 +490,24 @@ def test_a_node_registers_heartbeats_and_stops_when_asked(tmp_path: Path) -> Non
 
 
 def test_a_node_tells_its_zone_and_why_it_is_read_only(tmp_path: Path) -> None:
-    gateway = Gateway()
     disk = open_disk(tmp_path / "node_storage_node1")
     asyncio.run(disk.put(random_chunk(1 << 20)))
     disk.close()
-    with running_gateway(gateway) as gateway_port:
-        for zone in ("room-1", "room-2"):
-            # The flag goes before the settings.
-            more = ["--zone", zone] if zone == "room-2" else []
-            with node_process(tmp_path, gateway_port, more=more, zone="room-1", capacity_gb="0.0005") as process:
-                gateway.wait_for(lambda: gateway.heard)
-                process.terminate()
-                out, _ = process.communicate(timeout=20)
-            told = gateway.registered[-1]
-            assert (told.zone, told.read_only, told.read_only_reason) == (zone, True, "full: 1.0 MB of 524.3 KB used")
-            assert gateway.heard[-1].read_only_reason == "full: 1.0 MB of 524.3 KB used"
-            assert "takes no new chunks: full: 1.0 MB of 524.3 KB used" in out
-            gateway.heard.clear()
+    for zone in ("room-1", "room-2"):
+        gateway = Gateway()
+        # The flag goes before the settings.
+        settings: Any = {"more": ["--zone", zone] if zone == "room-2" else [], "zone": "room-1"}
+        with (
+            running_gateway(gateway) as gateway_port,
+            node_process(tmp_path, gateway_port, capacity_gb="0.0005", **settings) as process,
+        ):
+            gateway.wait_for(lambda gateway=gateway: gateway.heard)
+            process.terminate()
+            out, _ = process.communicate(timeout=PATIENCE_S)
+        told = gateway.registered[-1]
+        assert (told.zone, told.read_only, told.read_only_reason) == (zone, True, "full: 1.0 MB of 524.3 KB used")
+        assert gateway.heard[-1].read_only_reason == "full: 1.0 MB of 524.3 KB used"
+        assert "takes no new chunks: full: 1.0 MB of 524.3 KB used" in out
 
 
 def test_a_node_waits_for_its_gateway_and_says_so_once(tmp_path: Path) -> None:
@@ -517,7 +518,7 @@ def test_a_node_waits_for_its_gateway_and_says_so_once(tmp_path: Path) -> None:
         with running_gateway(gateway, port):
             gateway.wait_for(lambda: gateway.heard)
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert "waiting" not in err
 
@@ -535,12 +536,11 @@ def test_a_node_that_was_in_outlives_a_secret_that_is_changed_too_early(tmp_path
     """Its file is read again, so that whoever changes it can still put it right."""
     gateway = Gateway()
     gateway.heartbeat_refusals = [ClusterSecretWrong(), ClusterSecretWrong(), NodeUnknown(node_id="node1")]
+    gateway.refusals = [None, ClusterSecretWrong()]
     with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port) as process:
-        gateway.wait_for(lambda: gateway.registered)
-        gateway.refusals = [ClusterSecretWrong()]
         gateway.wait_for(lambda: len(gateway.registered) >= 3 and len(gateway.heard) >= 4)
         process.terminate()
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert "waiting for the gateway" in err
 
@@ -551,7 +551,7 @@ def test_a_node_whose_id_is_taken_tries_again(tmp_path: Path) -> None:
     with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port) as process:
         gateway.wait_for(lambda: gateway.heard)
         process.terminate()
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert err.count("belongs to another folder") == 1
 
 
@@ -568,7 +568,7 @@ def test_a_refusal_that_waiting_does_not_mend_ends_the_node(tmp_path: Path, refu
     gateway = Gateway()
     gateway.refusals = [refusal]
     with running_gateway(gateway) as gateway_port, node_process(tmp_path, gateway_port) as process:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == refusal.exit_code
     assert f"{refusal}\n{refusal.hint}" in err
 
@@ -578,7 +578,7 @@ def test_a_node_of_another_cluster_ends_and_keeps_its_own(tmp_path: Path) -> Non
     asyncio.run(disk.adopt("c2"))
     disk.close()
     with running_gateway(Gateway()) as gateway_port, node_process(tmp_path, gateway_port) as process:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == NodeForeign.exit_code
     assert "belongs to cluster c2, this is cluster c1" in err
     disk = open_disk(tmp_path / "node_storage_node1")
@@ -598,7 +598,7 @@ def test_a_node_of_another_cluster_ends_and_keeps_its_own(tmp_path: Path) -> Non
 )
 def test_a_node_refuses_to_start_wrongly_and_makes_nothing(tmp_path: Path, settings: Any, words: str) -> None:
     with node_process(tmp_path / "data", 1, **settings) as process:
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert err.startswith(words)
     assert process.returncode != 0
     assert list(tmp_path.iterdir()) == []
@@ -608,7 +608,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with node_process(tmp_path, 1, port=port) as process:
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 15
     assert f"Port {port} on 127.0.0.1 is in use by another program." in err
 
@@ -617,5 +617,5 @@ def test_a_node_ends_with_its_parent_when_told_to(tmp_path: Path) -> None:
     with node_process(tmp_path, free_port(), more=["--exit-with-parent"]) as process:
         assert process.stdout is not None
         assert "listens" in process.stdout.readline()
-        process.communicate(timeout=20)  # closes its standard input
+        process.communicate(timeout=PATIENCE_S)  # closes its standard input
     assert process.returncode == 0

@@ -59,11 +59,15 @@ def state_of(shop: AnyCluster, payment_id: str) -> str:
     return str(shop.rows(f"SELECT state FROM payment WHERE payment_id = '{payment_id}'")[0][0])
 
 
-@pytest.mark.parametrize("phone", [AT_ONCE, TWICE])
-def test_a_webhook_alone_brings_the_room_and_only_once(shop: AnyCluster, alice: User, phone: str) -> None:
+@pytest.mark.parametrize(("phone", "rings"), [(AT_ONCE, 1), (TWICE, 2)], ids=["rung once", "rung twice"])
+def test_a_webhook_alone_brings_the_room_and_only_once(
+    campay: SandboxServer, shop: AnyCluster, alice: User, phone: str, rings: int
+) -> None:
     before = alice.quota()
     payment = alice.buy(phone)
     assert payment.amount_xaf == 10
+    rung = f"webhook for {payment.transaction_ref}: 200"
+    shop.wait(lambda: campay.told.count(rung) == rings, what="the doorbell")
     shop.wait(lambda: state_of(shop, payment.payment_id) == "completed", what="the doorbell's effect")
     assert alice.quota() == before + ROOM
     seen = alice.payment(payment.payment_id)
@@ -113,8 +117,9 @@ def test_a_webhook_that_is_not_campays_changes_nothing(
 
 def test_what_a_signed_webhook_says_is_not_believed(campay: SandboxServer, shop: AnyCluster, alice: User) -> None:
     payment = alice.buy(WAITING)
+    asked = campay.sandbox.requests["/transaction/"]
     assert campay.sandbox.ring(payment.transaction_ref, status="SUCCESSFUL", amount="1000000") == 200
-    shop.wait(lambda: campay.sandbox.requests["/transaction/"] > 0, what="Campay to be asked")
+    shop.wait(lambda: campay.sandbox.requests["/transaction/"] > asked, what="Campay to be asked")
     assert alice.payment(payment.payment_id).status == "processing"
     unknown = requests.get(
         campay.sandbox.webhook_url,

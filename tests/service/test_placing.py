@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from cloudgrpc.servers.house import Outside, build, build_server
 from cloudgrpc.servers.membership import Membership, Place
 from contract.meta_fixture import Meta, opened, wish_for
 from contract.transfer_fixture import cut, reader
+from program import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -91,8 +93,10 @@ def meta(tmp_path: Path) -> Iterator[Meta]:
 
 
 @contextlib.asynccontextmanager
-async def town(meta: Meta, folder: Path, **settings: Any) -> AsyncIterator[Town]:
-    cluster = config.Cluster(secret=SECRET, offline_after_s=60, node_timeout_s=2, **settings)
+async def town(meta: Meta, folder: Path) -> AsyncIterator[Town]:
+    # One sign of life is all: a later one would bring a node back that a test took offline.
+    calm: dict[str, Any] = {"heartbeat_s": 3600, "offline_after_s": 7200, "node_timeout_s": PATIENCE_S}
+    cluster = config.Cluster(secret=SECRET, **calm)
     whole = config.Config(data=config.Data(folder=str(folder)), cluster=cluster)
     alice = meta.enroll(quota=1 << 30)
     meta.sql("DELETE FROM node")
@@ -116,9 +120,12 @@ def test_every_chunk_has_a_copy_in_each_of_two_zones(meta: Meta, tmp_path: Path)
             zones = {"east1": "east", "east2": "east", "west1": "west", "west2": "west"}
             for node_id, zone in zones.items():
                 await here.add(node_id, zone)
-            spread = [holders for _ in range(12) for holders in await here.upload()]
-            assert all({zones[node_id] for node_id in holders} == {"east", "west"} for holders in spread)
-            assert set().union(*spread) == set(zones)  # chance still chooses within a zone
+            spread: list[set[str]] = []
+            # Chance still chooses within a zone.
+            while len(spread) < 12 or set().union(*spread) != set(zones):
+                spread += await here.upload()
+                assert {zones[node_id] for node_id in spread[-1]} == {"east", "west"}
+                assert len(spread) < 100
 
     asyncio.run(main())
 
@@ -160,10 +167,9 @@ def test_a_node_whose_calls_fail_gets_no_new_chunks_until_they_succeed_again(
                 await here.house.nodes.probe()
             assert found.latency_s is not None
             told = [record.getMessage() for record in caplog.records if "unwell" in record.msg or "gets" in record.msg]
-            assert told == [
-                "node1 gets no new chunks from here: 75% of the calls to it failed lately",
-                "node1 is not unwell any more",
-            ]
+            words = r"node1 gets no new chunks from here: \d\d% of the calls to it failed lately"  # 3 of 4, fading
+            assert re.fullmatch(words, told[0])
+            assert told[1:] == ["node1 is not unwell any more"]
             spread = [holders for _ in range(20) for holders in await here.upload(size)]
             assert any("node1" in holders for holders in spread)
 
@@ -203,7 +209,7 @@ def test_a_removed_node_is_told_so_and_ends(meta: Meta, tmp_path: Path) -> None:
             keeping = Membership(disk, Place("127.0.0.1", 9, 1), here.address, KNOWN, lambda _pool: None).keep()
             meta.run(remove, "node1")
             with pytest.raises(NodeRemoved, match="node1 was removed"):
-                await asyncio.wait_for(keeping, 20)
+                await asyncio.wait_for(keeping, PATIENCE_S)
 
     asyncio.run(main())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 
 from cloudgrpc import cli
 from cloudgrpc.errors import Exit
+from cloudgrpc.trust import secret_files
 from cluster_harness import Cluster
 from operating import admin_json
 
@@ -87,6 +90,7 @@ def test_an_old_master_key_is_removed_unasked_only_by_who_is_sure(tmp_path: Path
     data = tmp_path / "data"
     secrets(data, "add", "master")
     secrets(data, "add", "master")
+    os.utime(data / "secrets" / "master.key", (0, 0))  # long ago: all processes go by it
     (master,) = (each for each in json.loads(secrets(data, "list", "--json")) if each["name"] == "master")
     nobody = ("--gateway", "127.0.0.1:9", "remove", "master", master["fingerprints"][1])
     told = secrets(data, *nobody, exit_code=Exit.USAGE)
@@ -96,12 +100,17 @@ def test_an_old_master_key_is_removed_unasked_only_by_who_is_sure(tmp_path: Path
     assert len((data / "secrets" / "master.key").read_text().split()) == 1
 
 
-def test_who_needs_an_old_master_key_is_asked_only_when_no_process_uses_it_any_more(tmp_path: Path) -> None:
+def test_who_needs_an_old_master_key_is_asked_only_when_no_process_uses_it_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secret_files, "SETTLED_S", 0.1)
     data = tmp_path / "data"
     secrets(data, "add", "master")
     secrets(data, "add", "master")
     (master,) = (each for each in json.loads(secrets(data, "list", "--json")) if each["name"] == "master")
     old, new = master["fingerprints"]
     secrets(data, "use", "master", new)
+    in_an_hour = time.time() + 3600
+    os.utime(data / "secrets" / "master.key", (in_an_hour, in_an_hour))  # so that it is a moment ago, whenever we look
     told = secrets(data, "--gateway", "127.0.0.1:9", "remove", "master", old, "--yes")
     assert -1 < told.find("Waiting") < told.find("could not be asked")
