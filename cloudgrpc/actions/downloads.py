@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cloudgrpc.chunks.expecting import ExpectingStore
-from cloudgrpc.chunks.replicated import ReplicatedStore
+from cloudgrpc.chunks.replicated import first_whole
 from cloudgrpc.chunks.sealed import SealedStore, Unverified
 from cloudgrpc.core.chunking import CHUNK_BYTES, chunk_count
 from cloudgrpc.errors import (
@@ -26,19 +26,21 @@ from cloudgrpc.errors import (
 )
 from cloudgrpc.meta import accounts, copies, files
 from cloudgrpc.rpc import PIECE_BYTES
+from cloudgrpc.wire import lay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
     from cloudgrpc.actions.budget import Slot
     from cloudgrpc.actions.intake import Parts
-    from cloudgrpc.chunks.base import ChunkStore, Fetching
+    from cloudgrpc.chunks.base import Fetching
     from cloudgrpc.errors import CloudError
     from cloudgrpc.meta.files import File, Holder, Piece
     from cloudgrpc.meta.tree import Person
+    from cloudgrpc.wire import Laid
 
-    Write = Callable[[memoryview], Awaitable[None]]  # returns when the reader has room for more
-    Bytes = bytes | memoryview
+    Write = Callable[[Laid], Awaitable[None]]  # returns when the reader has room for more
+    Bytes = Sequence[Laid]  # of a chunk, in pieces of PIECE_BYTES
 
 PIECES_PER_QUERY = 256  # 1 GiB of a file
 CHUNKS_AT_ONCE = 5  # of one download, where the budget has room for them
@@ -87,6 +89,7 @@ class _Place:
     offset: int
     end: int  # of what is wanted, from the start of the file
     chunk: Bytes | None = None  # what is being written; none once the reader is given up as stalled
+    _wanted: int = 0  # bytes of the chunk, from its start
     _seen: tuple[int, int] = (-1, -1)
     _piece_bytes: int = PIECE_BYTES
 
@@ -96,7 +99,8 @@ class _Place:
 
     def hold(self, chunk: Bytes) -> None:
         """The chunk at this position, as far as it is wanted."""
-        self.chunk = memoryview(chunk)[: self.end - self.position * CHUNK_BYTES]
+        self.chunk = chunk
+        self._wanted = min(sum(len(laid.data) for laid in chunk), self.end - self.position * CHUNK_BYTES)
 
     def is_stalled(self) -> bool:
         """Whether the reader took nothing since this was asked before."""
@@ -113,10 +117,12 @@ class _Place:
         while self.chunk is not None and self.position == position:
             await write(self._next_piece(self.chunk))
 
-    def _next_piece(self, chunk: Bytes) -> memoryview:
-        piece = memoryview(chunk)[self.offset : self.offset + self._piece_bytes]
-        self.offset += len(piece)
-        if self.offset == len(chunk):
+    def _next_piece(self, chunk: Bytes) -> Laid:
+        number, start = divmod(self.offset, PIECE_BYTES)
+        left = self._wanted - self.offset
+        piece = chunk[number].part(start, start + min(self._piece_bytes, left))
+        self.offset += len(piece.data)
+        if self.offset == self._wanted:
             self.position, self.offset = self.position + 1, 0
         return piece
 
@@ -124,6 +130,7 @@ class _Place:
 class Downloads:
     def __init__(self, parts: Parts) -> None:
         self._db, self._nodes, self._budget = parts.db, parts.nodes, parts.budget
+        self._in_thread = parts.threads.run
         self._silence_s = parts.silence_s
         self._count: Callable[[int], object] = parts.meters.transferred_bytes.labels("out").inc
 
@@ -156,9 +163,9 @@ class Downloads:
         chunks = Chunks(file.name, chunk_count(opened.end), page)
         place = _Place(*divmod(opened.offset, CHUNK_BYTES), end=opened.end)
 
-        async def counted(piece: memoryview) -> None:
+        async def counted(piece: Laid) -> None:
             await write(piece)
-            self._count(len(piece))
+            self._count(len(piece.data))
 
         while not place.is_at_end:
             stalled = await self._send_until_stalled(opened.reader_id, chunks, place, counted)
@@ -254,17 +261,18 @@ class Downloads:
             return not holder.is_good, not view[holder.node_id].is_online, suspect, random.random()  # noqa: S311 - spread only
 
         known = sorted((holder for holder in holders if holder.node_id in view), key=rank)
-        stores = [_opening(piece, self._nodes.store(view[holder.node_id])) for holder in known]
-        return (await ReplicatedStore(stores, 1, 1, self._nodes.report).get(piece.chunk_id)).data
+        stores = [self._nodes.store(view[holder.node_id]) for holder in known]
+        return await first_whole(stores, piece.chunk_id, functools.partial(self._opened, piece), self._nodes.report)
 
-
-def _opening(piece: Piece, store: Fetching) -> ChunkStore:
-    """The store as one of plain and expected bytes: so a copy that is not, or does not open, is one that is damaged."""
-    expected = {piece.chunk_id: piece.checksum}
-    if piece.seal is None:
-        return ExpectingStore(store, expected)
-    sealed = ExpectingStore(Unverified(store), expected)
-    return SealedStore(sealed, piece.seal, {piece.chunk_id: piece.position})
+    async def _opened(self, piece: Piece, store: Fetching) -> Bytes:
+        """The store's copy as plain and expected bytes; one that is not, or does not open, is one that is damaged."""
+        expected = {piece.chunk_id: piece.checksum}
+        if piece.seal is None:
+            chunk = await ExpectingStore(store, expected).get(piece.chunk_id)
+            return lay(chunk.data, PIECE_BYTES)
+        sealed = ExpectingStore(Unverified(store), expected)
+        opening = SealedStore(sealed, piece.seal, {piece.chunk_id: piece.position}, self._in_thread)
+        return await opening.get_laid(piece.chunk_id, PIECE_BYTES)
 
 
 async def _done_within(writing: asyncio.Future[None], seconds: float) -> bool:

@@ -9,7 +9,8 @@ import asyncio
 import math
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.actions.storing import store
@@ -20,6 +21,7 @@ from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.errors import PeerSilent, TooManySlow
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.uploads import Planned, Stored
+from cloudgrpc.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -39,6 +41,7 @@ IDS_AHEAD = 32
 # At the most. Written singly they cost a fiftieth of an upload's CPU time; what is not written yet when this process
 # dies is sent again.
 RECEIPTS_EVERY_S = 0.3
+THREADS = 6  # that hash and seal
 SLOW_S = 2.0  # for a chunk: from then on it makes way for others
 NOTHING = memoryview(b"")
 
@@ -53,6 +56,7 @@ class Parts:
     silence_s: float
     meters: Meters
     slow_s: float = SLOW_S
+    threads: Threads = field(default_factory=partial(Threads, THREADS, "bytes"))
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ class Intake:
         self._db, self._nodes, self._budget = parts.db, parts.nodes, parts.budget
         self._stretch = stretch
         self._slow_s = parts.slow_s
+        self._in_thread = parts.threads.run
         self._incoming = Incoming(
             read, stretch.length, parts.silence_s, stretch.wrong_size, parts.meters.transferred_bytes.labels("in").inc
         )
@@ -237,7 +242,7 @@ class Intake:
         if length < INLINE_BYTES:
             chunk = self._digest(planned, parts)
         else:
-            chunk = await asyncio.to_thread(self._digest, planned, parts)
+            chunk = await self._in_thread(partial(self._digest, planned, parts))
         if self._content is not None:
             self._note(self._content)
         return chunk

@@ -156,7 +156,7 @@ class UploadSessions:
         try:
             async with contextlib.aclosing(self._downloads.read(chunks, content.position)) as coming:
                 async for piece, chunk in coming:
-                    await asyncio.to_thread(content.add, piece.chunk_id, [chunk])
+                    await asyncio.to_thread(content.add, piece.chunk_id, [laid.data for laid in chunk])
                     self._contents.note(session.upload_id, content)
                     if loop.time() >= renew_at:
                         await self._db.run(uploads.receive, session.upload_id, [], [], self._lease_us)

@@ -87,11 +87,14 @@ class Os:
     def read(self, path: Path, head_bytes: int) -> tuple[bytes, bytes | memoryview]:
         """The file's first `head_bytes` and the rest, which may lie in memory that this thread uses again for the next
         file."""
-        with path.open("rb", buffering=0) as file:
-            length = os.fstat(file.fileno()).st_size
-            if DIRECT_FROM <= length <= DIRECT_MOST and _turn_direct(file.fileno()):
-                return _read_directly(file.fileno(), head_bytes)
-            return _read_exactly(file.fileno(), head_bytes), _read_exactly(file.fileno(), max(length - head_bytes, 0))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            length = os.fstat(descriptor).st_size
+            if DIRECT_FROM <= length <= DIRECT_MOST and _turn_direct(descriptor):
+                return _read_directly(descriptor, head_bytes)
+            return _read_exactly(descriptor, head_bytes), _read_exactly(descriptor, max(length - head_bytes, 0))
+        finally:
+            os.close(descriptor)
 
     def open_lock(self, path: Path) -> int:
         """A descriptor to hold a lock by; the file is made when it is missing."""

@@ -17,18 +17,20 @@ from cloudgrpc.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
     from typing import Any, TypeVar
 
     from cloudgrpc.chunks.base import ChunkStore
 
     Answer = TypeVar("Answer")
+    Store = TypeVar("Store", bound=ChunkStore)
+    Hear = Callable[[str, str, CloudError], None]  # store name, chunk id, error
 
 
 class ReplicatedStore:
     """`stores` are candidates, best first; each chunk goes to `wanted` of them and is kept once `quorum` hold it.
 
-    `on_trouble(store name, chunk id, error)` hears of every store that failed, also when another took its place; the
+    `on_trouble` hears of every store that failed, also when another took its place; the
     chunk id is "" when the failure was not about one chunk.
     """
 
@@ -37,7 +39,7 @@ class ReplicatedStore:
         stores: Sequence[ChunkStore],
         wanted: int,
         quorum: int,
-        on_trouble: Callable[[str, str, CloudError], None],
+        on_trouble: Hear,
     ) -> None:
         self._stores = stores
         self._wanted = wanted
@@ -71,15 +73,7 @@ class ReplicatedStore:
 
     async def get(self, chunk_id: str) -> Chunk:
         """The first whole copy. Only when every store said that it has none is the chunk missing or corrupt."""
-        check_id(chunk_id)
-        failures: list[CloudError] = []
-        for store in self._stores:
-            try:
-                return await store.get(chunk_id)
-            except CloudError as error:
-                self._on_trouble(store.name, chunk_id, error)
-                failures.append(_as_seen_from_here(store.name, error))
-        raise min(failures, key=_hope, default=ChunkMissing(chunk_id=chunk_id))
+        return await first_whole(self._stores, chunk_id, lambda store: store.get(chunk_id), self._on_trouble)
 
     async def delete(self, chunk_ids: Sequence[str]) -> list[str]:
         """What a store that cannot be reached may still hold counts as still here."""
@@ -101,6 +95,21 @@ class ReplicatedStore:
         check_after(after)
         pages = await _together(store.page(after, limit) for store in self._stores)
         return sorted({chunk_id for ids in pages for chunk_id in ids})[:limit]
+
+
+async def first_whole(
+    stores: Iterable[Store], chunk_id: str, get: Callable[[Store], Awaitable[Answer]], on_trouble: Hear
+) -> Answer:
+    """What `get` makes of a chunk from the first store that it does not fail at. Raises: as `ReplicatedStore.get`."""
+    check_id(chunk_id)
+    failures: list[CloudError] = []
+    for store in stores:
+        try:
+            return await get(store)
+        except CloudError as error:
+            on_trouble(store.name, chunk_id, error)
+            failures.append(_as_seen_from_here(store.name, error))
+    raise min(failures, key=_hope, default=ChunkMissing(chunk_id=chunk_id))
 
 
 def _as_seen_from_here(store_name: str, error: CloudError) -> CloudError:

@@ -61,15 +61,26 @@ class Seal:
             at += sealing.update_into(part, room[at:])
         room[at:] = sealing.finalize() + sealing.tag
 
-    def open(self, chunk_id: str, position: int, data: bytes | memoryview, room: memoryview) -> None:
-        """Write into `room`, shorter by the tag, what was closed.
+    def open(self, chunk_id: str, position: int, data: bytes | memoryview, *rooms: memoryview) -> None:
+        """Write into the rooms, one behind the other, and shorter by the tag in all, what was closed.
 
         Raises: ChunkCorrupt, for anything but what was closed with this key, for this id and this position; then what
-        is in the room is nothing to be used.
+        is in the rooms is nothing to be used.
         """
         nonce, bound = _place(chunk_id, position)
         try:
-            self._chunks.decrypt_into(nonce, data, bound, room)
+            if len(rooms) == 1:
+                self._chunks.decrypt_into(nonce, data, bound, rooms[0])
+                return
+            sealed, tag = memoryview(data)[:-TAG_BYTES], bytes(data[-TAG_BYTES:])
+            if len(tag) < TAG_BYTES:
+                raise ChunkCorrupt(chunk_id=chunk_id)
+            opening = Cipher(algorithms.AES(self._key), modes.GCM(nonce)).decryptor()
+            opening.authenticate_additional_data(bound)
+            at = 0
+            for room in rooms:
+                at += opening.update_into(sealed[at : at + len(room)], room)
+            opening.finalize_with_tag(tag)
         except InvalidTag as error:
             raise ChunkCorrupt(chunk_id=chunk_id) from error
 

@@ -14,7 +14,6 @@ from cloudgrpc.meta.copying import CopyTo
 from cloudgrpc.pb import cloud_storage_pb2 as pb
 from cloudgrpc.pb.cloud_storage_pb2_grpc import FileServiceServicer, add_FileServiceServicer_to_server
 from cloudgrpc.services import incoming, small_files, views
-from cloudgrpc.wire import pack_data
 
 if TYPE_CHECKING:
     from cloudgrpc.actions.accounts import Accounts
@@ -83,7 +82,7 @@ class FileService(FileServiceServicer):
         opened = await self._downloads.open(caller, file_id, request.version, request.offset, length)
         info = views.info(opened.file, opened.offset, opened.length)
         await context.write(pb.DownloadFileResponse(file_info=info).SerializeToString())
-        await self._downloads.send(opened, lambda piece: context.write(pack_data(piece)))
+        await self._downloads.send(opened, lambda piece: context.write(piece.packed()))
 
     async def ListFiles(self, request: pb.ListFilesRequest, _context: Context) -> pb.ListFilesResponse:
         caller = await self._accounts.caller(request.session_token)

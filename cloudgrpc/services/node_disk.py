@@ -125,9 +125,9 @@ class NodeDoor(grpc.aio.ServerInterceptor):
         return handler
 
     async def _is_open(self) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0 if self._opened.is_set() else self._patience_s):
-                await self._opened.wait()
+        if not self._opened.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._opened.wait(), self._patience_s)
         return self._opened.is_set()
 
 

@@ -32,6 +32,7 @@ from cloudgrpc.errors import (
 from cloudgrpc.meta import account_acts, changes, copies, nodes, small_uploads, uploads
 from cloudgrpc.meta.upload_sessions import Span
 from cloudgrpc.meta.uploads import Answer
+from cloudgrpc.wire import pack_data
 from contract.meta_fixture import GB, Meta, visitor, wish_for
 from contract.transfer_fixture import (
     DIGEST,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
     from cloudgrpc.meta.accounts import Caller
     from cloudgrpc.meta.db import Database
+    from cloudgrpc.wire import Laid
 
 
 @pytest.fixture
@@ -92,10 +94,10 @@ def test_a_download_finds_the_copies_that_were_moved_under_it(
         opened = await gateway.downloads.open(alice, (await stored_film(gateway, alice)).file_id)
         got: list[bytes] = []
 
-        async def write(piece: memoryview) -> None:
+        async def write(piece: Laid) -> None:
             if not got:  # the page that says where the chunks are was read
                 await asyncio.to_thread(move_copies, database, stores)
-            got.append(bytes(piece))
+            got.append(bytes(piece.data))
 
         for _ in range(CHUNKS_IN_FLIGHT - 1):
             await gateway.budget.take_to_send()  # so that nothing is read ahead
@@ -129,8 +131,8 @@ def test_of_bytes_that_were_damaged_on_their_way_from_a_node_none_is_sent(
             damage(store)
         got: list[bytes] = []
 
-        async def write(piece: memoryview) -> None:
-            got.append(bytes(piece))
+        async def write(piece: Laid) -> None:
+            got.append(bytes(piece.data))
 
         opened = await gateway.downloads.open(alice, answer.file_id)
         with pytest.raises(DataLost):
@@ -167,8 +169,8 @@ def test_a_download_of_what_was_purged_and_is_half_swept_ends_and_leaves_nothing
         await asyncio.to_thread(database.sql, "DELETE FROM extent WHERE position = 1")
         got: list[bytes] = []
 
-        async def write(piece: memoryview) -> None:
-            got.append(bytes(piece))
+        async def write(piece: Laid) -> None:
+            got.append(bytes(piece.data))
 
         with pytest.raises(Missing):
             await gateway.downloads.send(opened, write)
@@ -187,12 +189,12 @@ def test_a_download_ends_soon_after_its_readers_account_was_disabled(
         opened = await gateway.downloads.open(alice, answer.file_id)
         got = 0
 
-        async def write(piece: memoryview) -> None:
+        async def write(piece: Laid) -> None:
             nonlocal got
             if not got:
                 disable = partial(account_acts.disable, alice.email, "a test", "a key", visitor())
                 await asyncio.to_thread(database.run, disable)
-            got += len(piece)
+            got += len(piece.data)
 
         with pytest.raises(AccountDisabled, match="a test"):
             await gateway.downloads.send(opened, write)
@@ -228,14 +230,46 @@ def test_only_the_chunks_of_the_range_are_read(gateway: Gateway, alice: Caller) 
             opened = await gateway.downloads.open(alice, answer.file_id, 0, offset, length)
             before, got = gateway.reads, bytearray()
 
-            async def write(piece: memoryview, got: bytearray = got) -> None:
-                got.extend(piece)
+            async def write(piece: Laid, got: bytearray = got) -> None:
+                got.extend(piece.data)
 
             await gateway.downloads.send(opened, write)
             assert got == FILM[offset : None if length is None else offset + length]
             assert gateway.reads - before == chunks, (offset, length)
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+@pytest.mark.parametrize(("offset", "length"), [(0, None), (PIECE - 1, None), (5, CHUNK_BYTES), (CHUNK_BYTES + 7, 100)])
+def test_every_message_is_one_of_a_piece_s_bytes_and_no_longer(
+    request: pytest.FixtureRequest,
+    is_sealed: bool,
+    database: Meta,
+    stores: dict[str, FakeNode],
+    alice: Caller,
+    offset: int,
+    length: int | None,
+) -> None:
+    if not is_sealed:
+        request.getfixturevalue("unsealed")
+    gateway = Gateway(database, stores)
+
+    async def work() -> list[bytes]:
+        answer = await stored_film(gateway, alice)
+        opened = await gateway.downloads.open(alice, answer.file_id, 0, offset, length)
+        sent: list[bytes] = []
+
+        async def write(piece: Laid) -> None:
+            assert piece.packed() == pack_data(piece.data)
+            sent.append(bytes(piece.data))
+
+        await gateway.downloads.send(opened, write)
+        return sent
+
+    sent = asyncio.run(work())
+    assert b"".join(sent) == FILM[offset : None if length is None else offset + length]
+    assert max(map(len, sent)) <= PIECE
 
 
 # Streams that break off

@@ -25,6 +25,7 @@ from cloudgrpc.errors import (
 )
 from cloudgrpc.meta import nodes
 from cloudgrpc.meters import Meters
+from cloudgrpc.wire import split_data
 from contract.meta_fixture import Meta, introduction, wish_for
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cloudgrpc.meta.db import Database
     from cloudgrpc.meta.upload_sessions import Session
     from cloudgrpc.meta.uploads import Answer
+    from cloudgrpc.wire import Laid
 
 PIECE = 1 << 20
 FILM = random.Random(1).randbytes(3 * CHUNK_BYTES + 5)  # four chunks
@@ -172,8 +174,8 @@ async def begin(gateway: Gateway, person: Caller, size: int = len(FILM), **wish:
 async def downloaded(gateway: Gateway, person: Caller, file_id: str) -> bytes:
     got: list[bytes] = []
 
-    async def write(piece: memoryview) -> None:
-        got.append(bytes(piece))
+    async def write(piece: Laid) -> None:
+        got.append(bytes(split_data(piece.packed())[0]))
 
     await gateway.downloads.send(await gateway.downloads.open(person, file_id), write)
     return b"".join(got)

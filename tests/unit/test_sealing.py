@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -42,6 +43,27 @@ def test_a_chunk_opens_whatever_the_parts_were_that_it_came_in(parts: list[bytes
     sealed = closed(Seal(KEY), *parts, position=position)
     assert opened(Seal(KEY), sealed, position=position) == b"".join(parts)
     assert sealed == closed(Seal(KEY), b"".join(parts), position=position)
+
+
+@given(st.integers(0, len(DATA)), st.integers(0, len(DATA)), st.integers(0, (len(DATA) + TAG_BYTES) * 8 - 1))
+def test_a_chunk_opens_into_several_rooms_and_one_flipped_bit_is_corruption_there_too(
+    one: int, other: int, bit: int
+) -> None:
+    sealed = bytearray(closed(Seal(KEY), DATA))
+    bounds = [0, *sorted((one, other)), len(DATA)]
+    rooms = [bytearray(end - start) for start, end in itertools.pairwise(bounds)]
+    Seal(KEY).open(ONE, 0, bytes(sealed), *map(memoryview, rooms))
+    assert b"".join(rooms) == DATA
+    sealed[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(ChunkCorrupt):
+        Seal(KEY).open(ONE, 0, bytes(sealed), *map(memoryview, rooms))
+
+
+def test_what_is_cut_off_opens_into_no_rooms_at_all() -> None:
+    for length in range(TAG_BYTES + 1):
+        with pytest.raises(ChunkCorrupt):
+            Seal(KEY).open(ONE, 0, closed(Seal(KEY), DATA)[:length])
+    Seal(KEY).open(ONE, 0, closed(Seal(KEY)))
 
 
 def test_what_is_sealed_shows_nothing_of_what_it_is() -> None:

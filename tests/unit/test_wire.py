@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,11 +14,16 @@ from cloudgrpc.wire import (
     fill_data,
     fill_store_request,
     filled,
+    lay,
+    lay_filled,
     pack_data,
     pack_retrieve_response,
     pack_store_request,
     split_data,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def write(room: memoryview, data: bytes) -> None:
@@ -69,6 +76,25 @@ def test_a_piece_of_a_file_is_what_protobuf_writes_both_ways(drawn: bytes | int)
     assert pack_data(data) == pb.UploadFileRequest(chunk_data=data).SerializeToString()
     assert fill_data(len(data), lambda room: write(room, data)) == pack_data(data)
     assert pack_data(data) == pb.DownloadFileResponse(chunk_data=data).SerializeToString()
+
+
+@given(st.binary(max_size=400), st.integers(1, 200))
+def test_pieces_filled_where_they_are_sent_from_are_packed_like_any_other(data: bytes, piece_bytes: int) -> None:
+    def write_all(rooms: Sequence[memoryview]) -> None:
+        at = 0
+        for room in rooms:
+            write(room, data[at : at + len(room)])
+            at += len(room)
+
+    filled_pieces = lay_filled(len(data), piece_bytes, write_all)
+    assert all(piece.message == pack_data(piece.data) for piece in filled_pieces)
+    for pieces in (filled_pieces, lay(data, piece_bytes)):
+        assert b"".join(piece.data for piece in pieces) == data
+        assert [len(piece.data) for piece in pieces[:-1]] == [piece_bytes] * (len(pieces) - 1)
+        for piece in pieces:
+            assert piece.packed() == pack_data(piece.data)
+            assert piece.part(1, 3).data == piece.data[1:3]
+            assert len(piece.data) == 1 or piece.part(1, 3).packed() == pack_data(piece.data[1:3])
 
 
 @settings(deadline=None)
