@@ -157,8 +157,8 @@ class Settling:
         if payment.state not in CREDITABLE:
             return
         if not payment.reference:
-            if payment.is_unclear:
-                await self._search(payment)
+            # Also one that an operator ended while it was unclear: its money may come all the same.
+            await self._search(payment)
             return
         record = await self._api(payment).transaction(payment.reference)
         if record is None:

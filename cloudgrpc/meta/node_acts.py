@@ -122,7 +122,7 @@ def note_drained(node_id: str) -> bool:
 
 def loss(node_id: str) -> Loss:
     """What would go with the node. Raises: NodeUnknown."""
-    if Node.get_or_none(Node.node_id == node_id) is None:
+    if Node.get_or_none(Node.node_id == tree.sound(node_id)) is None:
         raise NodeUnknown(node_id=node_id)
     return _loss(node_id)
 
@@ -137,7 +137,7 @@ def remove(node_id: str, operator: str, *, is_lost: bool) -> Loss:
     if is_postgres():
         # Waits for whoever is putting copies on the node, and lets nobody begin to: a commit between our look at what
         # it holds and the delete would lose copies that nobody was told of.
-        Node.select().where(Node.node_id == node_id).for_update("FOR UPDATE").execute()  # type: ignore[arg-type]
+        Node.select().where(Node.node_id == tree.sound(node_id)).for_update("FOR UPDATE").execute()  # type: ignore[arg-type]
     node = _locked_node(node_id)
     if is_lost and node.is_online:
         raise NodeNotOffline(node_id=node_id)
@@ -181,7 +181,7 @@ def ask_for_repair(operator: str, *, is_now: bool) -> None:
 
 def _locked_node(node_id: str) -> Any:
     """Raises: NodeUnknown."""
-    node = locked(Node.select().where(Node.node_id == node_id)).first()
+    node = locked(Node.select().where(Node.node_id == tree.sound(node_id))).first()
     if node is None:
         raise NodeUnknown(node_id=node_id)
     return node

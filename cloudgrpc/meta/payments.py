@@ -126,7 +126,7 @@ def collected(
         reference=reference,
         ussd_code=ussd_code,
         is_unclear=False,
-        reason="",
+        reason=Case(None, [(Payment.state == State.FAILED, Payment.reason)], ""),
         attention="",
         look_at=now() + wait_us,
     )

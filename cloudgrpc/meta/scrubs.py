@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cloudgrpc.core import scrub
 from cloudgrpc.core.scrub import Claim
 from cloudgrpc.errors import NodeUnknown
-from cloudgrpc.meta import copies, events
+from cloudgrpc.meta import copies, events, tree
 from cloudgrpc.meta.db import locked, now, rows
 from cloudgrpc.meta.models import Chunk, Copy, Node
 
@@ -106,7 +106,7 @@ def end(node_id: str, began_at: int) -> bool:
 
 def ask(node_id: str, operator: str) -> list[str]:
     """Passes begin anew, and do not wait; of one node, or with "" of all. Returns their nodes. Raises: NodeUnknown."""
-    which = Node.node_id == node_id if node_id else True
+    which = Node.node_id == tree.sound(node_id) if node_id else True
     asked = [node.node_id for node in locked(Node.select().where(which).order_by(Node.node_id))]
     if node_id and not asked:
         raise NodeUnknown(node_id=node_id)

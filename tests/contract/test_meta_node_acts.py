@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cloudgrpc.errors import LastNode, NodeNotEmpty, NodeNotOffline, NodeUnknown, UploadEnded
-from cloudgrpc.meta import changes, copies, node_acts, nodes, orphans, uploads
+from cloudgrpc.meta import changes, copies, node_acts, nodes, orphans, scrubs, uploads
 from cloudgrpc.meta.db import now
 from cloudgrpc.meta.models import Event, Node, RemovedNode, new_id
 from cloudgrpc.meta.uploads import Answer, Planned, Stored
 from contract import meta_fixture
-from contract.meta_fixture import HOUR, KEEP, SECOND, Meta, plan
+from contract.meta_fixture import HOUR, KEEP, NOT_IDS, SECOND, Meta, plan
 
 if TYPE_CHECKING:
     from cloudgrpc.meta.accounts import Caller
@@ -142,6 +142,22 @@ def test_an_empty_node_is_removed_and_its_folder_is_remembered(database: Meta, a
     assert database.events("node.removed") == 1
     with pytest.raises(NodeUnknown):
         remove(database, "node3")
+
+
+@pytest.mark.parametrize("node_id", NOT_IDS)
+def test_nothing_is_done_with_what_is_no_node(database: Meta, alice: Caller, node_id: str) -> None:
+    found = database.digest()
+    for act in (
+        functools.partial(drain, database, node_id),
+        functools.partial(database.run, node_acts.undrain, node_id, 2, KEY),
+        functools.partial(database.read, node_acts.loss, node_id),
+        functools.partial(remove, database, node_id),
+        functools.partial(remove, database, node_id, is_lost=True),
+        functools.partial(database.run, scrubs.ask, node_id, KEY),
+    ):
+        with pytest.raises(NodeUnknown):
+            act()
+    assert database.digest() == found
 
 
 @pytest.mark.parametrize("state", ["good", "bad", "doomed"])

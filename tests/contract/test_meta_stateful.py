@@ -182,7 +182,7 @@ def check_chunks() -> None:
     assert all(held[chunk_id] >= QUORUM for chunk_id in named)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_books_balance_whatever_is_uploaded_deleted_lost_and_collected(
     database: Meta, pytestconfig: pytest.Config
 ) -> None:

@@ -42,6 +42,8 @@ from cloudgrpc.meta import closing, exports, history, payments
 from cloudgrpc.meta.models import Account
 from cloudgrpc.meta.payment_models import Payment, StorageGrant
 from cloudgrpc.meta.promises import Promise
+from cloudgrpc.outside import campay_plays
+from cloudgrpc.outside.campay_plays import Play, Reply
 from contract.payment_fixture import BOSS, TIER, TIER_BYTES, Crash, Shop
 from sandbox import SandboxServer
 
@@ -496,6 +498,21 @@ def test_what_an_operator_ended_frees_the_tier_and_still_counts_when_its_money_c
     buying.settle(payment, "SUCCESSFUL")
     buying.ring(payment)
     assert buying.now(payment).state == "completed"
+
+
+def test_what_an_operator_ended_while_it_was_unclear_still_counts_when_its_money_comes(
+    buying: Buying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(campay_plays.PLAYS, 90, Play("is cut, but it was made", reply=Reply.CUT))
+    payment = buying.buy("237670000090")
+    buying.shop.act(buying.shop.desk.close(BOSS, payment.payment_id, "nothing came"))
+    buying.round()
+    ended = buying.now(payment)
+    assert (ended.state, ended.is_unclear, ended.reason) == ("failed", False, "nothing came")
+    buying.settle(payment, "SUCCESSFUL")
+    buying.round()
+    assert buying.now(payment).state == "completed"
+    assert buying.grants() == 1
 
 
 def test_what_campay_does_not_know_yet_is_no_alarm_and_one_that_was_goes_away(buying: Buying) -> None:
