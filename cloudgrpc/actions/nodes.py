@@ -86,8 +86,6 @@ class Nodes:
         self._stores: dict[tuple[str, str, int], NodeStore] = {}
         self._view: dict[str, NodeState] = {}
         self._viewed_at = self._read_at = -VIEW_S
-        self._found: dict[str, Health] = {}  # of those in the view that are online
-        self._examined: dict[str, NodeState] = {}  # the view that this was found of
         self._suspects: dict[str, float] = {}
         self._unwell: set[str] = set()  # of which the log has heard
         self._placed: dict[str, tuple[int, int]] = {}  # bytes sent to a node since a heartbeat, and that one's time
@@ -248,13 +246,10 @@ class Nodes:
             await store.close()
 
     def _takers_of(self, view: dict[str, NodeState], quorum: int) -> dict[str, Candidate]:
-        # Once for all chunks of a moment: to examine three nodes for each took longer than all else of placing it.
-        if self._examined is not view:
-            self._found = {node_id: self.health(node) for node_id, node in view.items() if node.is_online}
-            self._examined = view
-        takers = {node_id: self.candidate(view[node_id]) for node_id, one in self._found.items() if not one.reason}
+        found = {node_id: self.health(node) for node_id, node in view.items() if node.is_online}
+        takers = {node_id: self.candidate(view[node_id]) for node_id, one in found.items() if not one.reason}
         if len(takers) < quorum:
-            unwell = {node_id: self.candidate(view[node_id]) for node_id, one in self._found.items() if one.is_unwell}
+            unwell = {node_id: self.candidate(view[node_id]) for node_id, one in found.items() if one.is_unwell}
             takers |= {node_id: replace(one, is_suspect=True) for node_id, one in unwell.items()}
         return takers
 
