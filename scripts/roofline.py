@@ -24,6 +24,7 @@ import grpc
 import uvloop
 
 from cloudgrpc import rpc
+from cloudgrpc.clients.session import AHEAD
 from cloudgrpc.core.chunking import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def download(port: int, mib: int) -> None:
 def _ready(port: int) -> grpc.Channel:
     """A client's channel; synchronous, which was as fast as grpc.aio here and costs a little less."""
     # Without the last option every message of a download crosses a thread of its own.
-    options = [*rpc.CHANNEL_OPTIONS, ("SingleThreadedUnaryStream", 1)]
+    options = [*AHEAD, *rpc.CHANNEL_OPTIONS, ("SingleThreadedUnaryStream", 1)]
     ready = grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
     grpc.channel_ready_future(ready).result(timeout=10)
     return ready
