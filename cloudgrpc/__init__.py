@@ -12,7 +12,7 @@ The house, from the roof down; imports point down only:
     outside | trust         other people's systems: mail, Campay and its sandbox | our secrets and certificates
     core                    decisions without I/O, clock or randomness
     links, handshakes       connections within the cluster | why one did not come about
-    rpc, wire, meters, threads   channels, TLS, deadlines, error <-> status | what a process counts about itself
+    rpc, wire, meters       channels, TLS, deadlines, error <-> status | what a process counts about itself
     pb, config, setting_names, sales, errors   generated messages | settings | those of selling | every error a user
                             can meet
 """

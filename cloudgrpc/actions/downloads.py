@@ -130,7 +130,6 @@ class _Place:
 class Downloads:
     def __init__(self, parts: Parts) -> None:
         self._db, self._nodes, self._budget = parts.db, parts.nodes, parts.budget
-        self._in_thread = parts.threads.run
         self._silence_s = parts.silence_s
         self._count: Callable[[int], object] = parts.meters.transferred_bytes.labels("out").inc
 
@@ -262,17 +261,17 @@ class Downloads:
 
         known = sorted((holder for holder in holders if holder.node_id in view), key=rank)
         stores = [self._nodes.store(view[holder.node_id]) for holder in known]
-        return await first_whole(stores, piece.chunk_id, functools.partial(self._opened, piece), self._nodes.report)
+        return await first_whole(stores, piece.chunk_id, functools.partial(_opened, piece), self._nodes.report)
 
-    async def _opened(self, piece: Piece, store: Fetching) -> Bytes:
-        """The store's copy as plain and expected bytes; one that is not, or does not open, is one that is damaged."""
-        expected = {piece.chunk_id: piece.checksum}
-        if piece.seal is None:
-            chunk = await ExpectingStore(store, expected).get(piece.chunk_id)
-            return lay(chunk.data, PIECE_BYTES)
-        sealed = ExpectingStore(Unverified(store), expected)
-        opening = SealedStore(sealed, piece.seal, {piece.chunk_id: piece.position}, self._in_thread)
-        return await opening.get_laid(piece.chunk_id, PIECE_BYTES)
+
+async def _opened(piece: Piece, store: Fetching) -> Bytes:
+    """The store's copy as plain and expected bytes; one that is not, or does not open, is one that is damaged."""
+    expected = {piece.chunk_id: piece.checksum}
+    if piece.seal is None:
+        chunk = await ExpectingStore(store, expected).get(piece.chunk_id)
+        return lay(chunk.data, PIECE_BYTES)
+    sealed = ExpectingStore(Unverified(store), expected)
+    return await SealedStore(sealed, piece.seal, {piece.chunk_id: piece.position}).get_laid(piece.chunk_id, PIECE_BYTES)
 
 
 async def _done_within(writing: asyncio.Future[None], seconds: float) -> bool:

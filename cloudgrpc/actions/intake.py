@@ -9,8 +9,7 @@ import asyncio
 import math
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cloudgrpc.actions.storing import store
@@ -21,7 +20,6 @@ from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.errors import PeerSilent, TooManySlow
 from cloudgrpc.meta import uploads
 from cloudgrpc.meta.uploads import Planned, Stored
-from cloudgrpc.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -36,12 +34,12 @@ if TYPE_CHECKING:
 
     Read = Callable[[], Awaitable[memoryview]]  # the next bytes; none at the end
 
-# Of one upload, planned before its chunks are sent; the budget lets fewer be under way. Enough for 360 MiB a second.
+# Of one upload, planned before its chunks are sent; the budget lets fewer be under way. More than
+# come in while receipts wait to be written.
 IDS_AHEAD = 32
 # At the most. Written singly they cost a fiftieth of an upload's CPU time; what is not written yet when this process
 # dies is sent again.
 RECEIPTS_EVERY_S = 0.3
-THREADS = 6  # that hash and seal
 SLOW_S = 2.0  # for a chunk: from then on it makes way for others
 NOTHING = memoryview(b"")
 
@@ -56,7 +54,6 @@ class Parts:
     silence_s: float
     meters: Meters
     slow_s: float = SLOW_S
-    threads: Threads = field(default_factory=partial(Threads, THREADS, "bytes"))
 
 
 @dataclass(frozen=True)
@@ -149,7 +146,6 @@ class Intake:
         self._db, self._nodes, self._budget = parts.db, parts.nodes, parts.budget
         self._stretch = stretch
         self._slow_s = parts.slow_s
-        self._in_thread = parts.threads.run
         self._incoming = Incoming(
             read, stretch.length, parts.silence_s, stretch.wrong_size, parts.meters.transferred_bytes.labels("in").inc
         )
@@ -242,7 +238,7 @@ class Intake:
         if length < INLINE_BYTES:
             chunk = self._digest(planned, parts)
         else:
-            chunk = await self._in_thread(partial(self._digest, planned, parts))
+            chunk = await asyncio.to_thread(self._digest, planned, parts)
         if self._content is not None:
             self._note(self._content)
         return chunk

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from cloudgrpc.errors import CloudError, DiskFailed, NodeUnavailable
@@ -53,25 +54,25 @@ class NodeWatch:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._records: dict[str, _Record] = {}
+        self._records: defaultdict[str, _Record] = defaultdict(_Record)
         self._awake_since = clock()
 
     def note(self, node_id: str, error: CloudError | None) -> None:
         """How a call to the node ended. That it lacks a chunk, is full or refuses one says nothing against it."""
-        record, moment = self._record(node_id), self._clock()
+        record, moment = self._records[node_id], self._clock()
         record.calls.add(1, moment)
         if isinstance(error, NodeUnavailable | DiskFailed):
             record.failures.add(1, moment)
 
     def error_rate(self, node_id: str) -> float:
         """From 0 to 1; 0 while there were too few calls to tell."""
-        record, moment = self._record(node_id), self._clock()
+        record, moment = self._records[node_id], self._clock()
         calls = record.calls.at(moment)
         return min(1.0, record.failures.at(moment) / calls) if calls >= FEWEST else 0.0
 
     def latency_s(self, node_id: str) -> float | None:
         """None before the first probe."""
-        record, moment = self._record(node_id), self._clock()
+        record, moment = self._records[node_id], self._clock()
         probes = record.probes.at(moment)
         return record.probe_s.at(moment) / probes if probes else None
 
@@ -111,9 +112,6 @@ class NodeWatch:
         except CloudError as error:
             log.debug("%s does not answer a probe: %s", node_id, error)
             return
-        record, moment = self._record(node_id), self._clock()
+        record, moment = self._records[node_id], self._clock()
         record.probes.add(1, moment)
         record.probe_s.add(moment - began, moment)
-
-    def _record(self, node_id: str) -> _Record:
-        return self._records.get(node_id) or self._records.setdefault(node_id, _Record())

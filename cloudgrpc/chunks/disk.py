@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -23,7 +24,6 @@ from cloudgrpc.chunks.durable import FULL_ERRNOS, NewFile, Os, in_turn, write_to
 from cloudgrpc.chunks.folder import PREFIXES, Identity, NodeFolder
 from cloudgrpc.chunks.read_only import ReadOnly
 from cloudgrpc.errors import ChunkCorrupt, ChunkMissing, ChunkRefused, CloudError, DiskFailed, DiskFull
-from cloudgrpc.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -86,7 +86,7 @@ class DiskStore:
         self._counting = threading.Lock()
         # One writer a folder at a time: what is looked at before a rename is still true after it.
         self._writing = {prefix: threading.Lock() for prefix in PREFIXES}
-        self._threads = Threads(THREADS, "disk")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="disk")
         # Threads of their own, as they are waited for by those above.
         self._flushing = ThreadPoolExecutor(FLUSHES, thread_name_prefix="flush")
 
@@ -173,12 +173,12 @@ class DiskStore:
 
     def close(self) -> None:
         """Finish what was begun, then let another process use the folder."""
-        self._threads.close()
+        self._threads.shutdown()
         self._flushing.shutdown()
         self._folder.close()
 
     async def _threaded(self, work: Callable[[], Answer]) -> Answer:
-        return await self._threads.run(work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _put_each(self, chunks: Sequence[Chunk]) -> list[CloudError | None]:
         outcomes: dict[int, CloudError | None] = {}
@@ -314,7 +314,7 @@ class DiskStore:
 
     def _usage(self) -> DiskUsage:
         if trial := self._read_only.trial():
-            self._threads.start(trial)  # not waited for: heartbeats go on while a disk hangs
+            self._threads.submit(trial)  # not waited for: heartbeats go on while a disk hangs
         reason = self._read_only.reason(self.used_bytes, self.capacity_bytes)
         return DiskUsage(self.used_bytes, self.chunk_count, reason)
 

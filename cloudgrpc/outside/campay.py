@@ -76,7 +76,7 @@ class Campay:
         self._looking = Turns("campay-look", settings.timeout_s)
 
     async def collect(self, payment_id: str, amount_xaf: int, phone: str, description: str) -> Collected:
-        """Ask for money, once. `payment_id` is our `external_reference`; `phone`: 237XXXXXXXXX.
+        """Ask for money, once. `payment_id` is our `external_reference`; `phone`: 237 and nine digits.
 
         Raises: PhoneWrong, AmountRefused, PaymentRefused, MobileMoneyDown, when surely no money can move; Unclear.
         """

@@ -72,7 +72,7 @@ PLAYS: dict[int, Play] = {
 
 
 def play_of(phone: str) -> Play:
-    """`phone`: 237XXXXXXXXX."""
+    """`phone`: 237 and nine digits."""
     head, tail = phone[:-2], phone[-2:]
     return PLAYS.get(int(tail), ANY_OTHER) if head in (MTN_NUMBERS, ORANGE_NUMBERS) else ANY_OTHER
 
