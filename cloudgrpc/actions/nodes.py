@@ -86,6 +86,7 @@ class Nodes:
         self._stores: dict[tuple[str, str, int], NodeStore] = {}
         self._view: dict[str, NodeState] = {}
         self._viewed_at = self._read_at = -VIEW_S
+        self._forgotten = 0  # how often the view was
         self._suspects: dict[str, float] = {}
         self._unwell: set[str] = set()  # of which the log has heard
         self._placed: dict[str, tuple[int, int]] = {}  # bytes sent to a node since a heartbeat, and that one's time
@@ -144,11 +145,15 @@ class Nodes:
     async def view(self) -> dict[str, NodeState]:
         """All registered nodes by id."""
         if time.monotonic() - self._viewed_at >= VIEW_S:
+            asked = self._forgotten
             self._view = {node.node_id: node for node in await self._db.read(nodes.all_nodes)}
-            self._viewed_at = self._read_at = time.monotonic()
+            self._read_at = time.monotonic()
+            # What changed meanwhile may not be in what was read: the next to ask reads again.
+            self._viewed_at = self._read_at if asked == self._forgotten else -VIEW_S
         return self._view
 
     def forget_view(self) -> None:
+        self._forgotten += 1
         self._viewed_at = -VIEW_S
 
     def store(self, node: NodeState) -> NodeStore:

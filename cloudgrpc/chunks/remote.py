@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -200,12 +201,13 @@ class RemoteStore:
 
     async def _answer(self, method: Callable[[_Calls], Any], request: object, timeout_s: float) -> Any:
         metadata = ((rpc.SECRET_KEY, self._secret.current), (NODE_KEY, self._node_id))
-        try:
-            return await method(self._link.calls)(request, timeout=timeout_s, metadata=metadata)
-        except grpc.aio.AioRpcError as failure:
-            if self._closed or AGED not in (failure.details() or ""):
-                raise
-        return await method(self._link.calls)(request, timeout=timeout_s, metadata=metadata)
+        ends_at = time.monotonic() + timeout_s
+        while True:
+            try:
+                return await method(self._link.calls)(request, timeout=ends_at - time.monotonic(), metadata=metadata)
+            except grpc.aio.AioRpcError as failure:
+                if self._closed or AGED not in (failure.details() or "") or time.monotonic() >= ends_at:
+                    raise
 
     async def _error(self, failure: grpc.aio.AioRpcError, timeout_s: float) -> CloudError:
         """What the node said; without a code of ours, it was not the node that spoke."""

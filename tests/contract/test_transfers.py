@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cloudgrpc import config
 from cloudgrpc.actions.budget import CHUNKS_IN_FLIGHT, CHUNKS_OF_ONE, CHUNKS_OF_UPLOADS, SLOW_OF_ONE
 from cloudgrpc.actions.downloads import CHUNKS_PER_LOOK
 from cloudgrpc.actions.intake import IDS_AHEAD, RECEIPTS_EVERY_S
+from cloudgrpc.actions.node_watch import NodeWatch
+from cloudgrpc.actions.nodes import Nodes
 from cloudgrpc.actions.small_uploads import SmallFile
 from cloudgrpc.core.chunking import CHUNK_BYTES
 from cloudgrpc.core.sealing import TAG_BYTES
@@ -33,7 +36,7 @@ from cloudgrpc.meta import account_acts, changes, copies, nodes, small_uploads, 
 from cloudgrpc.meta.upload_sessions import Span
 from cloudgrpc.meta.uploads import Answer
 from cloudgrpc.wire import pack_data
-from contract.meta_fixture import GB, Meta, visitor, wish_for
+from contract.meta_fixture import GB, Meta, introduction, visitor, wish_for
 from contract.transfer_fixture import (
     DIGEST,
     FILM,
@@ -41,6 +44,7 @@ from contract.transfer_fixture import (
     FakeNode,
     Gateway,
     begin,
+    cluster_id,
     cut,
     downloaded,
     hanging_up,
@@ -387,6 +391,41 @@ def test_what_befalls_a_node_counts_for_the_next_chunk_already(gateway: Gateway)
         assert {tuple(order) for order in await names()} == {("node3", "node1")}
 
     asyncio.run(work())
+
+
+def test_a_node_that_moves_is_found_though_the_nodes_were_being_read(
+    database: Meta, stores: dict[str, FakeNode]
+) -> None:
+    late = AnswersLate(database.database)
+    watch, settings = NodeWatch(), config.Cluster()
+    own = Nodes(late, settings, database.run(cluster_id), watch, lambda node: stores[node.node_id])  # type: ignore[arg-type]
+    moved = replace(introduction("node1", "folder of node1", GB), port=9999)
+
+    async def work() -> None:
+        asked_before = asyncio.create_task(own.view())
+        await late.has_read.wait()
+        await own.register(moved, "")
+        late.go_on.set()
+        await asked_before
+        assert (await own.view())["node1"].port == 9999
+
+    asyncio.run(work())
+
+
+class AnswersLate:
+    """The database, whose first answer about the nodes waits for `go_on`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.run = database.run
+        self.has_read, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def read(self, function: Callable[..., Any], *args: Any) -> Any:
+        answer = await self._database.read(function, *args)
+        if function is nodes.all_nodes and not self.has_read.is_set():
+            self.has_read.set()
+            await self.go_on.wait()
+        return answer
 
 
 def test_the_receipts_of_a_long_stream_are_written_many_at_a_time(
