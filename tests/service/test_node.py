@@ -45,7 +45,7 @@ from cloudgrpc.trust.secrets import Secret
 from program import PATIENCE_S, ROOT, clean_environment, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 REQUESTS = {
@@ -75,16 +75,18 @@ class Nodes:
 
     def call(self, node: Any, method: str, request: Any = None, *metadata: tuple[str, str]) -> Any:
         """Raises the CloudError that the node answered."""
+        return self.runner.run(_called(node.port, method, request or REQUESTS[method], metadata))
 
-        async def call() -> Any:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{node.port}", options=rpc.CHANNEL_OPTIONS) as channel:
-                stub: Any = getattr(NodeServiceStub(channel), method)
-                return await stub(request or REQUESTS[method], metadata=metadata, timeout=PATIENCE_S)
+    def refusals(self, node: Any, methods: Iterable[str], *metadata: tuple[str, str]) -> list[CloudError]:
+        """What the node answers to all of these, called at once; AssertionError when it does one of them."""
 
-        try:
-            return self.runner.run(call())
-        except grpc.aio.AioRpcError as failure:
-            raise rpc.error_of(failure, "node") from failure
+        async def call() -> list[CloudError]:
+            calls = [_called(node.port, method, REQUESTS[method], metadata) for method in methods]
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(answer, CloudError) for answer in answers), answers
+            return answers
+
+        return self.runner.run(call())
 
     async def _start(self, node_id: str, joined: bool, settings: dict[str, Any]) -> Any:
         disk = open_disk(self.folder / node_id, node_id, **settings)
@@ -97,6 +99,15 @@ class Nodes:
         store = RemoteStore(node_id, "127.0.0.1", port, Secret.of(secret), PATIENCE_S)
         self.stack.push_async_callback(store.close)
         return store
+
+
+async def _called(port: int, method: str, request: Any, metadata: Sequence[tuple[str, str]]) -> Any:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=rpc.CHANNEL_OPTIONS) as channel:
+        stub: Any = getattr(NodeServiceStub(channel), method)
+        try:
+            return await stub(request, metadata=metadata, timeout=PATIENCE_S)
+        except grpc.aio.AioRpcError as failure:
+            raise rpc.error_of(failure, "node") from failure
 
 
 @pytest.fixture
@@ -125,11 +136,13 @@ def test_the_gateways_half_is_not_offered_by_a_node(nodes: Nodes, method: str) -
         nodes.call(nodes.start("node1"), method, None, with_secret())
 
 
-@pytest.mark.parametrize("method", [name for name in REQUESTS if name not in {"RegisterNode", "Heartbeat"}])
-def test_before_it_has_joined_a_node_refuses_chunks(nodes: Nodes, method: str) -> None:
+def test_before_it_has_joined_a_node_refuses_chunks(nodes: Nodes) -> None:
+    """All at once, since each waits a moment for it to join."""
     node = nodes.start("node1", joined=False)
-    with pytest.raises(NodeUnavailable, match="not joined"):
-        nodes.call(node, method, None, with_secret())
+    methods = REQUESTS.keys() - {"RegisterNode", "Heartbeat"}
+    for refusal in nodes.refusals(node, methods, with_secret()):
+        assert isinstance(refusal, NodeUnavailable)
+        assert "not joined" in str(refusal)
 
 
 def test_a_call_meant_for_another_node_is_refused(nodes: Nodes) -> None:
