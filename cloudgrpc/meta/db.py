@@ -263,6 +263,11 @@ def reach(settings: config.Database, program: str) -> dict[str, Any]:
         "user": settings.user,
         "password": settings.password or None,
         "connect_timeout": 5,
+        # That a machine is gone without a word Linux tells after two hours, or who waits for it after 15 minutes.
+        "keepalives_idle": 15,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,  # milliseconds
         "application_name": f"cloudgrpc {program}",
     }
 

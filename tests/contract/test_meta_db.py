@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import os
+import socket
 import sqlite3
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -332,3 +335,20 @@ def fill_pool(meta: Meta) -> None:
 def _set_patience(*, milliseconds: int) -> None:
     """Wait less for a lock than in earnest, on this connection."""
     DATABASE.connection().execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a socket's settings")
+def test_a_database_whose_machine_is_gone_without_a_word_is_noticed_soon(
+    postgres_database: Database, tmp_path: Path
+) -> None:
+    """By who waits for its answer and on a connection that rests: unasked, Linux takes 15 minutes, and two hours."""
+
+    def settings() -> list[int]:
+        with socket.socket(fileno=os.dup(DATABASE.connection().fileno())) as line:
+            names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+            return [line.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+
+    with opened(settings_of(postgres_database), tmp_path) as meta:
+        idle_s, interval_s, count, unanswered_ms = meta.run(settings)
+    assert idle_s + interval_s * count <= 60
+    assert 0 < unanswered_ms <= 60_000
