@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # The developer's own settings are no part of a test.
     for name in os.environ.keys() - clean_environment().keys():
         del os.environ[name]
+    # Nor is that this run may have begun in the background, where Ctrl-C is ignored, and by everything it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Nor is what tests remember, such as which gateways speak TLS, the developer's.
     os.environ["XDG_CONFIG_HOME"] = config.stash[CONFIG_HOME] = tempfile.mkdtemp(prefix="cloudgrpc-test-config-")
 

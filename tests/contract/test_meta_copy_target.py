@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
+import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import psycopg2
 import pytest
@@ -21,10 +23,11 @@ from cloudgrpc.errors import (
     RowNotCopied,
 )
 from cloudgrpc.meta import comparing, copy_target, events, schema
+from cloudgrpc.meta.db import SQLITE_FILE
 from cloudgrpc.meta.models import DATABASE, Event
 from cloudgrpc.meta.sqlite_source import Source
 from contract.meta_fixture import opened, settings_of
-from upgrades.kept import unpack
+from upgrades.kept import archive
 from upgrades.test_upgrades import KEPT, STEPS
 
 if TYPE_CHECKING:
@@ -57,8 +60,20 @@ def whole() -> Iterator[None]:
 
 
 def unpacked(step: str, folder: Path) -> Path:
-    unpack(step, "sqlite", folder)
-    return folder / "data" / "metadata.sqlite3"
+    path = folder / SQLITE_FILE
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(kept_database(step))
+    return path
+
+
+@functools.cache
+def kept_database(step: str) -> bytes:
+    """Of all that is kept, nothing but this: its nodes have hundreds of folders."""
+    with (
+        tarfile.open(archive(step, "sqlite")) as packed,
+        cast("IO[bytes]", packed.extractfile(f"data/{SQLITE_FILE}")) as file,
+    ):
+        return file.read()
 
 
 @contextmanager
