@@ -132,6 +132,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         demo.close()
 
 
+@pytest.fixture(scope="module")
+def alice(demo: Demo) -> str:
+    """The code by which she enrolled. She is signed in from then on, and has kept.txt in her drive."""
+    person = start_shell(demo, "enroll", "alice@example.com", "Alice")
+    wait(lambda: "OTP code for alice@example.com: " in demo.screen, "the code", demo)
+    code = demo.screen.partition("OTP code for alice@example.com: ")[2][:6]
+    answer, _ = person.communicate(f"{code}\n", timeout=60)
+    assert person.returncode == Exit.OK, answer
+    (demo.folder / "kept.txt").write_text("kept over restarts")
+    assert demo.shell("upload", "kept.txt").returncode == Exit.OK
+    return code
+
+
 def test_its_screen_says_where_everything_is_and_what_to_type(demo: Demo) -> None:
     for told in (f"{HOST}:{demo.port}", f"{HOST}:{demo.node_port}", f"{HOST}:{demo.node_port + 1}", str(demo.data)):
         assert told in demo.screen
@@ -145,28 +158,20 @@ def test_what_it_keeps_is_for_its_owner_only(demo: Demo) -> None:
     assert demo.data.stat().st_mode & 0o077 == 0
 
 
+def test_it_shows_the_code_that_a_person_needs_and_keeps_it_out_of_the_logs(demo: Demo, alice: str) -> None:
+    assert f"OTP code for alice@example.com: {alice} (valid 5 minutes)\n" in demo.screen
+    assert all(alice not in log.read_text() for log in (demo.data / "logs").iterdir())
+
+
+@pytest.mark.usefixtures("alice")
 def test_a_person_buys_room_with_a_test_number(demo: Demo) -> None:
-    person = start_shell(demo, "enroll", "buyer@example.com", "Buyer")
-    wait(lambda: "OTP code for buyer@example.com: " in demo.screen, "the code", demo)
-    (code,) = re.findall(r"OTP code for buyer@example\.com: (\d{6}) ", demo.screen)
-    person.communicate(f"{code}\n", timeout=60)
     tier, phone = re.findall(r"pay --gateway \S+ buy --tier (\w+) --phone (\d+)", demo.screen)[0]
     bought = demo.shell("pay", "buy", "--tier", tier, "--phone", phone, "--yes", "--json")
     assert bought.returncode == Exit.OK, bought.stderr
     assert json.loads(bought.stdout)["quota_bytes"] == (1024 + 250) << 20
 
 
-def test_it_shows_the_code_that_a_person_needs_and_keeps_it_out_of_the_logs(demo: Demo) -> None:
-    person = start_shell(demo, "enroll", "alice@example.com", "Alice")
-    wait(lambda: "OTP code for alice@example.com: " in demo.screen, "the code", demo)
-    (code,) = re.findall(r"OTP code for alice@example\.com: (\d{6}) \(valid 5 minutes\)", demo.screen)
-    answer, _ = person.communicate(f"{code}\n", timeout=60)
-    assert person.returncode == Exit.OK, answer
-    assert all(code not in log.read_text() for log in (demo.data / "logs").iterdir())
-    (demo.folder / "kept.txt").write_text("kept over restarts")
-    assert demo.shell("upload", "kept.txt").returncode == Exit.OK
-
-
+@pytest.mark.usefixtures("alice")
 @pytest.mark.parametrize("name", ["node1", "gateway"])
 def test_a_child_that_is_killed_is_named_with_its_last_words_and_started_again(demo: Demo, name: str) -> None:
     killed, log = demo.child(name), demo.data / "logs" / f"{name}.log"
@@ -201,6 +206,7 @@ def test_a_port_in_use_is_named_with_its_flag_and_nothing_is_started(tmp_path: P
     assert not demo.data.exists() or not list(demo.data.glob("logs/*"))
 
 
+@pytest.mark.usefixtures("alice")
 def test_ctrl_c_ends_every_child_and_the_files_are_there_at_the_next_start(demo: Demo) -> None:
     demo.remember()
     assert len(demo.left_over()) == CHILDREN
@@ -213,6 +219,7 @@ def test_ctrl_c_ends_every_child_and_the_files_are_there_at_the_next_start(demo:
     assert (demo.folder / "again.txt").read_text() == "kept over restarts"
 
 
+@pytest.mark.usefixtures("alice")
 def test_a_node_that_an_operator_removed_is_told_of_once_and_left_alone(demo: Demo) -> None:
     told = "node2 was removed by an operator; the demo leaves it stopped.\nTo have it again"
     with closing(sqlite3.connect(demo.data / "metadata.sqlite3", timeout=10)) as metadata:
