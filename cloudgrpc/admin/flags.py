@@ -85,8 +85,8 @@ Acts; --help behind one shows its words. Each asks first, unless --yes is given:
     which.add_argument(
         "--since",
         metavar="T",
-        help="that time or later: 2026-12-31, '2026-12-31 18:00', 12h, 7d or 4w; for events also an event's ID: those"
-        " after it",
+        help="that time or later: 2026-12-31, '2026-12-31 18:00', 30m, 12h, 7d or 4w; for events also an event's ID:"
+        " those after it",
     )
     which.add_argument("--until", metavar="T", help="payments begun before; a day is meant to its end")
     which.add_argument("--attention", action="store_true", help="only payments that wait for an operator, with why")

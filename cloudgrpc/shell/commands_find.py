@@ -62,7 +62,9 @@ def _find_parser() -> Parser:
     for option in ("name", "type"):
         parser.add_argument(f"-{option}", dest=option, help=argparse.SUPPRESS)
     parser.add_argument("--larger", metavar="SIZE", type=size, default=0, help="files larger than, say, 10M")
-    parser.add_argument("--newer", metavar="WHEN", help="changed since, say, 2026-11-01, '2026-11-01 18:00', 12h or 7d")
+    parser.add_argument(
+        "--newer", metavar="WHEN", help="changed since, say, 2026-11-01, '2026-11-01 18:00', 30m, 12h or 7d"
+    )
     parser.add_argument("--json", action="store_true", help="print as JSON, for programs")
     return parser
 

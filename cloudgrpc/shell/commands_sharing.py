@@ -41,7 +41,9 @@ def _share_parser() -> Parser:
         help="they may change it, too, and put more into a folder, which counts as storage you use",
     )
     parser.add_argument(
-        "--until", metavar="DATE", help="when it ends: 2026-12-31, '2026-12-31 18:00', 12h, 7d, 4w (default: never)"
+        "--until",
+        metavar="DATE",
+        help="when it ends: 2026-12-31, '2026-12-31 18:00', 30m, 12h, 7d, 4w (default: never)",
     )
     return parser
 

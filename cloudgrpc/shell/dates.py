@@ -7,8 +7,8 @@ from datetime import UTC, datetime, time, timedelta
 
 from cloudgrpc.errors import UsageWrong
 
-SPAN = re.compile(r"([0-9]{1,6})([hdw])")
-UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+SPAN = re.compile(r"([0-9]{1,6})([mhdw])")
+UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -33,7 +33,7 @@ def _told(word: str, now: datetime, direction: int) -> tuple[datetime, str]:
         moment = _moment(word, now, direction)
         return moment, moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     except (ValueError, OverflowError) as error:
-        reason = f"{word} is no moment; write it as 2026-12-31, '2026-12-31 18:00', 12h, 7d or 4w"
+        reason = f"{word} is no moment; write it as 2026-12-31, '2026-12-31 18:00', 30m, 12h, 7d or 4w"
         raise UsageWrong(reason=reason) from error
 
 

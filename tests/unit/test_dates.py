@@ -30,6 +30,7 @@ def _in_douala(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("word", "moment"),
     [
+        ("30m", "2026-07-01T12:30:00Z"),
         ("12h", "2026-07-02T00:00:00Z"),
         ("7d", "2026-07-08T12:00:00Z"),
         ("4w", "2026-07-29T12:00:00Z"),
