@@ -305,7 +305,8 @@ def is_drained_and_replaced(cluster: Cluster, node: str, rng: random.Random) -> 
 
 
 def goes_bad(cluster: Cluster, node: str, rng: random.Random) -> None:
-    """Some of what is on its disk."""
+    """Some of what is on its disk. One that joined just now has too little for a moment."""
+    cluster.wait(lambda: len(cluster.chunk_files(node)) >= 5, what=f"chunks on {node}")
     for path in rng.sample(sorted(cluster.chunk_files(node).values()), 5):
         with suppress(FileNotFoundError):  # it moved meanwhile
             flip(path, rng.randrange(64, path.stat().st_size))
