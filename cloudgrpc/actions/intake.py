@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     Read = Callable[[], Awaitable[memoryview]]  # the next bytes; none at the end
 
-# Of one upload, planned before its chunks are sent; the budget lets fewer be under way. More than
-# come in while receipts wait to be written.
+# Of one upload, planned before its chunks are sent; the budget lets fewer be under way. More than come in while
+# receipts wait to be written.
 IDS_AHEAD = 32
 # At the most. Written singly they cost a fiftieth of an upload's CPU time; what is not written yet when this process
 # dies is sent again.

@@ -252,7 +252,7 @@ def _write_directly(descriptor: int, pieces: Sequence[bytes | memoryview], lengt
 
 
 def _read_directly(descriptor: int, head_bytes: int, file_bytes: int) -> tuple[bytes, memoryview]:
-    # No more room than the file needs: the kernel fills the rest with zeros, a thirtieth of a node's CPU time.
+    # No more room than the file needs: the kernel fills the rest with zeros, a fortieth of what a download costs nodes.
     memory = memoryview(_aligned.memory)[: -(-file_bytes // BLOCK) * BLOCK]
     length = 0
     # Only at the file's end does a direct read give something that is no whole number of blocks.

@@ -37,6 +37,7 @@ SLOWEST_READ = 4 << 20  # bytes a second: a disk that reads slower beside other 
 # A call that came just as the node ended its connection for its age, in gRPC's words. What is small gRPC sends again by
 # itself; whatever a node is asked may be repeated.
 AGED = "max_age"
+TRIES = 5  # and no more, as these words are what the other side says
 COPY_TIMEOUTS = 4  # a copy is read, sent, flushed, and waits its turn on both nodes
 
 
@@ -202,12 +203,13 @@ class RemoteStore:
     async def _answer(self, method: Callable[[_Calls], Any], request: object, timeout_s: float) -> Any:
         metadata = ((rpc.SECRET_KEY, self._secret.current), (NODE_KEY, self._node_id))
         ends_at = time.monotonic() + timeout_s
-        while True:
+        for tries_left in reversed(range(TRIES)):
             try:
                 return await method(self._link.calls)(request, timeout=ends_at - time.monotonic(), metadata=metadata)
             except grpc.aio.AioRpcError as failure:
-                if self._closed or AGED not in (failure.details() or "") or time.monotonic() >= ends_at:
+                if self._closed or not tries_left or AGED not in (failure.details() or ""):
                     raise
+        raise AssertionError("the last try returns or raises")
 
     async def _error(self, failure: grpc.aio.AioRpcError, timeout_s: float) -> CloudError:
         """What the node said; without a code of ours, it was not the node that spoke."""

@@ -263,7 +263,7 @@ def reach(settings: config.Database, program: str) -> dict[str, Any]:
         "user": settings.user,
         "password": settings.password or None,
         "connect_timeout": 5,
-        # That a machine is gone without a word Linux tells after two hours, or who waits for it after 15 minutes.
+        # Else a machine that is gone without a word is noticed after 15 minutes by a call, and after two hours at rest.
         "keepalives_idle": 15,
         "keepalives_interval": 5,
         "keepalives_count": 3,

@@ -19,7 +19,7 @@ import pytest
 
 from cloudgrpc import cli, handshakes, rpc
 from cloudgrpc.chunks.base import Chunk, checksum_of
-from cloudgrpc.chunks.remote import AGED, RemoteStore
+from cloudgrpc.chunks.remote import AGED, TRIES, RemoteStore
 from cloudgrpc.clients.session import Gateway, Session
 from cloudgrpc.clients.transfer import Transfers
 from cloudgrpc.clients.trusting import connected
@@ -425,6 +425,33 @@ def test_no_chunk_is_refused_by_a_connection_whose_age_is_up() -> None:
             await server.stop(None)
 
     asyncio.run(put())
+
+
+def test_a_node_that_refuses_for_ever_as_if_for_its_age_is_not_asked_for_ever() -> None:
+    asked = 0
+
+    async def refuse(_request: bytes, context: Any) -> None:
+        nonlocal asked
+        asked += 1
+        await context.abort(grpc.StatusCode.UNAVAILABLE, AGED)
+
+    async def put() -> None:
+        server = grpc.aio.server()
+        handlers = {"StoreChunk": grpc.unary_unary_rpc_method_handler(refuse)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("cloudstorage.NodeService", handlers),))
+        port = rpc.listen(server, HOST, 0, "")
+        await server.start()
+        store = RemoteStore("", HOST, port, Secret.of("a" * 40), PATIENCE_S)
+        try:
+            data = bytes(512 << 10)
+            with pytest.raises(NodeUnavailable, match=AGED):
+                await store.put(Chunk(new_id(), data, checksum_of(data)))
+        finally:
+            await store.close()
+            await server.stop(None)
+
+    asyncio.run(put())
+    assert asked == TRIES
 
 
 def test_certificates_are_renewed_while_people_and_nodes_lose_nothing(tmp_path: Path) -> None:
